@@ -1,0 +1,3 @@
+//! A typed, tolerant view of an event's data.
+mod job_id;
+pub use job_id::JobId;
