@@ -23,12 +23,11 @@ impl JobId {
     ///
     /// Of a path, it is what follows the first part `job` or `testjob`, or else the last part.
     pub fn parse(text: &str) -> Option<JobId> {
-        let text = text.trim();
         let path = match text.find(['?', '#']) {
             Some(end) => &text[..end],
             None => text,
         };
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let mut parts = path.split('/').map(str::trim).filter(|part| !part.is_empty());
         let mut last = None;
         while let Some(part) = parts.next() {
             last = Some(part);
@@ -68,6 +67,7 @@ mod tests {
         for text in [
             "1995",
             " 1995\n",
+            "job / 1995 ?",
             "job/1995",
             "testjob/1995",
             "/job/1995/",
