@@ -111,7 +111,9 @@ mod tests {
         assert_eq!(fields.integer("n"), Some(-7));
         assert_eq!(fields.integer("huge"), None);
         let map = fields.to_map();
-        assert_eq!(map.keys().collect::<Vec<_>>(), ["n", "no", "state"]);
+        let mut keys: Vec<_> = map.keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["n", "no", "state"]);
     }
 
     #[test]
