@@ -1,0 +1,149 @@
+//! A producer's PUSH to a PULL that listens.
+
+use crate::connection::{ConnectError, ConnectOptions, Connection, ConnectionError, Event, Received};
+use crate::endpoint::Endpoint;
+use crate::handshake::Peer;
+use crate::message::encode_message;
+use crate::socket_type::SocketType;
+use crate::stream::PeerAddress;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::time::Duration;
+
+/// `send` waits while more than this many bytes wait to be written.
+const HIGH_WATER: usize = 256 * 1024;
+
+/// A connection to one PULL. It does not reconnect.
+#[derive(Debug)]
+pub struct PushConnection {
+    connection: Connection,
+    confirmations: u64,
+}
+
+impl PushConnection {
+    /// Connects, handshake included, within `timeout` (and [`Limits::handshake`](crate::Limits::handshake)).
+    pub async fn connect(
+        endpoint: &Endpoint,
+        options: &ConnectOptions,
+        timeout: Duration,
+    ) -> Result<PushConnection, ConnectError> {
+        let connection = Connection::connect(endpoint, SocketType::Push, options, timeout).await?;
+        Ok(PushConnection {
+            connection,
+            confirmations: 0,
+        })
+    }
+
+    /// Sends one message with these frames, waiting while the peer takes nothing.
+    ///
+    /// When it returns, the message is with the kernel or, at most 256 KiB and the message itself, in our buffer,
+    /// which [`flush`](Self::flush), [`closed`](Self::closed) and later sends write out. Cancel-safe: a send that was
+    /// cancelled has not queued anything.
+    pub async fn send(&mut self, frames: &[&[u8]]) -> Result<(), ConnectionError> {
+        self.make_room().await?;
+        encode_message(frames, self.connection.outgoing());
+        self.connection.write();
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), for one or more whole messages that are ZMTP bytes already, such as a
+    /// [`MessageRun`](crate::MessageRun)'s.
+    pub async fn send_encoded(&mut self, messages: &[u8]) -> Result<(), ConnectionError> {
+        self.make_room().await?;
+        self.connection.outgoing().put_slice(messages);
+        self.connection.write();
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but the bytes only go to our buffer while that has room, so that many small messages
+    /// take few writes: follow with [`flush`](Self::flush).
+    pub async fn feed(&mut self, frames: &[&[u8]]) -> Result<(), ConnectionError> {
+        self.make_room().await?;
+        encode_message(frames, self.connection.outgoing());
+        Ok(())
+    }
+
+    /// Waits until all is with the kernel. Cancel-safe.
+    pub async fn flush(&mut self) -> Result<(), ConnectionError> {
+        self.connection.write();
+        while self.connection.waiting() > 0 {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the peer's engine has taken all that was sent.
+    ///
+    /// A 3.1 peer is sent a PING after the last message, and answers it when it gets there. A 3.0 peer has no PING:
+    /// the connection is closed for writing, and the peer, once it has read all, closes its side; no more can be
+    /// sent then. Neither says that the peer's *application* has seen the messages.
+    pub async fn flush_confirmed(&mut self, timeout: Duration) -> Result<(), ConnectionError> {
+        match tokio::time::timeout(timeout, self.confirm()).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectionError::Unconfirmed(timeout)),
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), ConnectionError> {
+        if self.connection.peer().minor == 0 {
+            self.flush().await?;
+            self.connection.shutdown_write()?;
+            return match self.closed().await {
+                ConnectionError::Closed => Ok(()),
+                error => Err(error),
+            };
+        }
+        self.confirmations += 1;
+        let mut context = BytesMut::with_capacity(9);
+        context.put_u8(b'f');
+        context.put_u64(self.confirmations);
+        let context = context.freeze();
+        self.connection.queue_ping(context.clone());
+        loop {
+            if self.turn().await? == Some(context.clone()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs the connection until it ends: writes what waits, answers heartbeats and sends our own.
+    ///
+    /// A connection that is not in use at the moment should wait here, in a `select!` with whatever gives it work;
+    /// else a peer with heartbeats takes it for dead. Cancel-safe.
+    pub async fn closed(&mut self) -> ConnectionError {
+        loop {
+            if let Err(error) = self.turn().await {
+                return error;
+            }
+        }
+    }
+
+    /// What the peer said in the handshake.
+    pub fn peer(&self) -> &Peer {
+        self.connection.peer()
+    }
+
+    /// Who the peer is, as the kernel says.
+    pub fn address(&self) -> PeerAddress {
+        self.connection.address()
+    }
+
+    async fn make_room(&mut self) -> Result<(), ConnectionError> {
+        if self.connection.waiting() > HIGH_WATER {
+            self.connection.write();
+        }
+        while self.connection.waiting() > HIGH_WATER {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for one thing to happen; gives the context of a PONG.
+    async fn turn(&mut self) -> Result<Option<Bytes>, ConnectionError> {
+        match self.connection.next().await? {
+            Event::Pong(context) => Ok(Some(context)),
+            Event::Received(Received::Closed) => Err(ConnectionError::Closed),
+            // A PULL has nothing to say; should it speak, it is not listened to.
+            Event::Received(_) | Event::Written => Ok(None),
+        }
+    }
+}
