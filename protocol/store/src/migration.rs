@@ -34,11 +34,12 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path, migrations: &[Migratio
     let mut version: u32 = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(store)?;
+    let is_new = version == 0;
     for migration in migrations {
         if migration.to <= version {
             continue;
         }
-        if version > 0 {
+        if !is_new {
             keep_copy(conn, path, version)?;
         }
         let mut step = || -> Result<(), rusqlite::Error> {
@@ -83,4 +84,117 @@ fn keep_copy(conn: &Connection, path: &Path, version: u32) -> Result<(), OpenErr
             source: StoreError::from(source),
         })?;
     fs::rename(&part, &copy).map_err(file(&copy))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Journal, Options};
+
+    const LATER: &[Migration] = &[
+        MIGRATIONS[0],
+        Migration {
+            to: 2,
+            sql: "ALTER TABLE event ADD COLUMN lab TEXT; UPDATE event SET lab = 'here';",
+        },
+        Migration {
+            to: 3,
+            sql: "CREATE TABLE result(id INTEGER PRIMARY KEY) STRICT;",
+        },
+    ];
+
+    fn open(path: &Path, migrations: &[Migration]) -> Result<Journal, OpenError> {
+        Journal::open_with(path, &Options::default(), migrations)
+    }
+
+    fn append_one(journal: &mut Journal) {
+        let id = lavabus_protocol::EventId([7; 16]);
+        let event = crate::NewEvent {
+            id: &id,
+            received_us: 1,
+            topic: "t",
+            sent: "s",
+            user: "u",
+            data: "{}",
+        };
+        let mut group = journal.group().unwrap();
+        group.append(&event).unwrap();
+        group.commit().unwrap();
+    }
+
+    fn version(path: &Path) -> u32 {
+        let conn = Connection::open(path).unwrap();
+        conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn an_old_database_becomes_a_new_one_and_each_step_keeps_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        let mut old = open(&path, MIGRATIONS).unwrap();
+        append_one(&mut old);
+        let epoch = *old.epoch();
+        drop(old);
+
+        let new = open(&path, LATER).unwrap();
+        assert_eq!((new.head(), *new.epoch()), (1, epoch));
+        drop(new);
+        assert_eq!(version(&path), 3);
+        let conn = Connection::open(&path).unwrap();
+        let lab: String = conn
+            .query_row("SELECT lab FROM event WHERE seq = 1", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(lab, "here");
+        for from in [1, 2] {
+            let copy = copy_path(&path, from);
+            assert_eq!(version(&copy), from);
+            // A copy is a database that the version it is for can open.
+            let reopened = open(&copy, &LATER[..from as usize]).unwrap();
+            assert_eq!(reopened.head(), 1);
+        }
+    }
+
+    #[test]
+    fn a_new_database_needs_no_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        drop(open(&path, LATER).unwrap());
+        assert_eq!(version(&path), 3);
+        assert!(!copy_path(&path, 1).exists());
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        append_one(&mut open(&path, MIGRATIONS).unwrap());
+        let wrong = [
+            MIGRATIONS[0],
+            LATER[1],
+            Migration {
+                to: 3,
+                sql: "CREATE TABLE x(a) STRICT; nonsense",
+            },
+        ];
+        assert!(open(&path, &wrong).is_err());
+        assert_eq!(version(&path), 2);
+        // What was cut short leaves a part, which is not in the way.
+        std::fs::write(with_suffix(&copy_path(&path, 2), ".part"), "half").unwrap();
+        assert_eq!(open(&path, LATER).unwrap().head(), 1);
+    }
+
+    #[test]
+    fn a_newer_one_is_refused_and_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        open(&path, LATER).unwrap().close().unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = open(&path, MIGRATIONS);
+        assert!(matches!(
+            refused,
+            Err(OpenError::NewerSchema { found: 3, known: 1, .. })
+        ));
+        assert!(std::fs::read(&path).unwrap() == before);
+    }
 }

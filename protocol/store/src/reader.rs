@@ -70,6 +70,21 @@ impl EventRow<'_> {
     }
 }
 
+impl Event {
+    /// The same, borrowed.
+    pub fn row(&self) -> EventRow<'_> {
+        EventRow {
+            seq: self.seq,
+            id: self.id,
+            received_us: self.received_us,
+            topic: &self.topic,
+            sent: &self.sent,
+            user: &self.user,
+            data: &self.data,
+        }
+    }
+}
+
 /// Something that is known to be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {

@@ -54,8 +54,10 @@ pub struct Rejected<'a> {
     pub reason: &'a str,
     /// Where it came from, as far as that is known.
     pub peer: &'a str,
-    /// What it was. The first [`REJECTED_BYTES`] bytes are kept.
+    /// What it was, as far as it was received. The first [`REJECTED_BYTES`] bytes are kept.
     pub frames: &'a [&'a [u8]],
+    /// How many bytes it had on the wire.
+    pub size: u64,
 }
 
 /// Something that is known to be missing after the event that is the newest at this moment.
@@ -182,14 +184,13 @@ impl Group<'_> {
             .conn
             .prepare_cached("INSERT INTO rejected(received, reason, peer, frames, size) VALUES(?, ?, ?, ?, ?)")?;
         for message in &rejected[rejected.len().saturating_sub(kept)..] {
-            let size: usize = message.frames.iter().map(|frame| frame.len()).sum();
             let frames = crate::rejected::encode_frames(message.frames, REJECTED_BYTES);
             insert.execute(params![
                 message.received_us,
                 message.reason,
                 message.peer,
                 frames,
-                size as i64
+                message.size.cast_signed()
             ])?;
         }
         self.conn

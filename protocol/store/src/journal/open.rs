@@ -48,6 +48,7 @@ impl Journal {
         let lock = WriterLock::take(path)?;
         create_if_missing(path).map_err(in_file)?;
         refuse_by_header(path, migrations)?;
+        refuse_by_log(path, migrations)?;
 
         let opened = match salvage::marked_damaged(path) {
             Some(cause) => Err(OpenError::Store {
@@ -118,6 +119,23 @@ fn refuse_by_header(path: &Path, migrations: &[Migration]) -> Result<(), OpenErr
     }
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     refuse(path, number(68), number(60), migrations)
+}
+
+/// The log of a run that was cut short may hold a newer first page. A read-only connection leaves it where it is.
+fn refuse_by_log(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
+    if !has_content(&migration::with_suffix(path, "-wal")) {
+        return Ok(());
+    }
+    let read = || -> Result<(u32, u32), rusqlite::Error> {
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get(0));
+        Ok((number("application_id")?, number("user_version")?))
+    };
+    match read() {
+        Ok((application_id, version)) => refuse(path, application_id, version, migrations),
+        // What is wrong with it shows when it is opened for writing.
+        Err(_) => Ok(()),
+    }
 }
 
 /// A file without any mark may be ours, made by a start that was cut short, or have its first page in the log.

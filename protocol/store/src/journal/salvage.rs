@@ -4,18 +4,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lavabus_protocol::EventId;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Journal, NewEvent};
+use super::{Appended, Group, Journal, NewEvent, NewGap};
 use crate::error::StoreError;
 use crate::migration::with_suffix;
+use crate::reader::{self, EventRow};
 use crate::schema;
 
 /// The mark that [`Journal::mark_damaged`] leaves.
 pub(super) const DAMAGED: &str = ".damaged";
 /// Events that are saved in one transaction.
 const CHUNK: u64 = 10_000;
+/// What is recorded of the events that could not be read.
+const GAP_REASON: &str = "damaged";
 
 /// What was done about a damaged database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,50 +73,39 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
     let Ok(damaged) = open_damaged(&salvage.moved_to) else {
         return Ok(salvage);
     };
-    let mut after = 0;
-    let mut first = true;
+    let mut last = None;
     // How far to jump over numbers that cannot be read; doubled until something can.
-    let mut jump = 0_u64;
+    let mut jump = 0;
     loop {
-        let chunk = copy_chunk(journal, &damaged, after + jump)?;
-        if let Some(begin) = chunk.first_seq {
-            salvage.events_saved += chunk.saved;
-            salvage.events_lost += if first { 0 } else { begin - after - 1 };
-            first = false;
-        }
-        salvage.events_lost += chunk.skipped;
-        match (chunk.last_seq, chunk.readable) {
-            (Some(last), true) => (after, jump) = (last, 0),
-            (Some(last), false) => (after, jump) = (last, 16),
-            (None, true) => return Ok(salvage),
-            (None, false) => {
-                jump = jump.max(8) * 2;
-                if jump > 1 << 40 {
-                    return Ok(salvage);
-                }
-            }
-        }
+        let before = last;
+        let after = last.map_or(0, |last: Place| last.seq);
+        let readable = copy_chunk(journal, &damaged, after + jump, &mut last, &mut salvage)?;
+        jump = match (last != before, readable) {
+            (false, true) => return Ok(salvage),
+            (false, false) if jump > 1 << 40 => return Ok(salvage),
+            (false, false) => jump.max(1) * 2,
+            (true, _) => 0,
+        };
     }
 }
 
-struct Chunk {
-    first_seq: Option<u64>,
-    last_seq: Option<u64>,
-    saved: u64,
-    skipped: u64,
-    readable: bool,
+/// The last event that was read, as it was numbered and timed in the damaged database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    seq: u64,
+    received_us: i64,
 }
 
-fn copy_chunk(journal: &mut Journal, damaged: &Connection, after: u64) -> Result<Chunk, StoreError> {
-    let mut chunk = Chunk {
-        first_seq: None,
-        last_seq: None,
-        saved: 0,
-        skipped: 0,
-        readable: false,
-    };
+/// Says whether the damaged database could be read to the end of the chunk.
+fn copy_chunk(
+    journal: &mut Journal,
+    damaged: &Connection,
+    after: u64,
+    last: &mut Option<Place>,
+    salvage: &mut Salvage,
+) -> Result<bool, StoreError> {
     let mut group = journal.group()?;
-    let mut write_error = None;
+    let mut written = Ok(());
     let read = damaged
         .prepare_cached(
             "SELECT seq, uuid, received, topic, sent, user, data FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
@@ -122,43 +113,55 @@ fn copy_chunk(journal: &mut Journal, damaged: &Connection, after: u64) -> Result
         .and_then(|mut select| {
             let mut rows = select.query([after.cast_signed(), CHUNK.cast_signed()])?;
             while let Some(row) = rows.next()? {
-                let seq = row.get::<_, i64>(0)?.cast_unsigned();
-                let id = EventId::from_key(row.get(1)?);
-                let topic: String = row.get(3)?;
-                let sent: String = row.get(4)?;
-                let user: String = row.get(5)?;
-                let data: String = row.get(6)?;
-                let received_us = row.get(2)?;
-                let event = NewEvent {
-                    id: &id,
-                    received_us,
-                    topic: &topic,
-                    sent: &sent,
-                    user: &user,
-                    data: &data,
-                };
-                if let Some(last) = chunk.last_seq {
-                    chunk.skipped += seq - last - 1;
+                let row = reader::event_row(row)?;
+                written = copy_event(&mut group, &row, last, salvage);
+                if written.is_err() {
+                    break;
                 }
-                match group.append(&event) {
-                    Ok(super::Appended::New(_)) => chunk.saved += 1,
-                    Ok(_) => chunk.skipped += 1,
-                    Err(error) => {
-                        write_error = Some(error);
-                        return Ok(());
-                    }
-                }
-                chunk.first_seq.get_or_insert(seq);
-                chunk.last_seq = Some(seq);
             }
             Ok(())
         });
-    if let Some(error) = write_error {
-        return Err(error);
-    }
-    chunk.readable = read.is_ok();
+    written?;
     group.commit()?;
-    Ok(chunk)
+    Ok(read.is_ok())
+}
+
+fn copy_event(
+    group: &mut Group<'_>,
+    row: &EventRow<'_>,
+    last: &mut Option<Place>,
+    salvage: &mut Salvage,
+) -> Result<(), StoreError> {
+    let here = Place {
+        seq: row.seq,
+        received_us: row.received_us,
+    };
+    let lost = last.map_or(0, |last| here.seq.saturating_sub(last.seq + 1));
+    if let Some(last) = last.filter(|_| lost > 0) {
+        let (from_us, to_us) = (last.received_us, here.received_us);
+        group.record_gap(&NewGap {
+            from_us,
+            to_us,
+            count: Some(lost),
+            reason: GAP_REASON,
+        })?;
+        salvage.events_lost += lost;
+    }
+    *last = Some(here);
+    let event = NewEvent {
+        id: &row.id,
+        received_us: row.received_us,
+        topic: row.topic,
+        sent: row.sent,
+        user: row.user,
+        data: row.data,
+    };
+    match group.append(&event)? {
+        Appended::New(_) => salvage.events_saved += 1,
+        // Damage can make two rows of one.
+        Appended::Repeat(_) | Appended::Conflict(_) => salvage.events_lost += 1,
+    }
+    Ok(())
 }
 
 /// Only a database of ours, and one that can be opened at all, is worth reading.
