@@ -1,8 +1,8 @@
 //! What a publisher says about the stream itself, in answer to an option by subscription.
 //!
 //! ```text
-//! frame 1              2      3                   4              5
-//! @seq                 head   <epoch>/<head>      <oldest kept>  <skipped here>
+//! frame 1              2      3                   4              5                6
+//! @seq                 head   <epoch>/<head>      <oldest kept>  <skipped here>   <epoch>/<position>
 //! @seq                 gap    <from>              <to>           <reason>
 //! <the subscription>   begin  <epoch>/<position>
 //! <the subscription>   end    <count>
@@ -27,6 +27,9 @@ pub enum ControlMessage {
         oldest: Option<u64>,
         /// Events that this connection should have had and never will, so far.
         skipped: u64,
+        /// Everything that matches up to this position was sent on this connection before this message. `None`
+        /// where the publisher does not say, with `-` or without that frame.
+        position: Option<Position>,
     },
     /// Something cannot be had.
     Gap {
@@ -119,17 +122,23 @@ impl ControlMessage {
     /// use lavabus_protocol::{ControlMessage, Epoch, Position};
     ///
     /// let head = Position { epoch: Epoch::from_u32(0x5f0e11d2), seq: 1042 };
-    /// let message = ControlMessage::Head { head, oldest: Some(17), skipped: 0 };
-    /// assert_eq!(message.encode(), ["@seq", "head", "5f0e11d2/1042", "17", "0"]);
+    /// let message = ControlMessage::Head { head, oldest: Some(17), skipped: 0, position: Some(head) };
+    /// assert_eq!(message.encode(), ["@seq", "head", "5f0e11d2/1042", "17", "0", "5f0e11d2/1042"]);
     /// ```
     pub fn encode(&self) -> Vec<String> {
         match self {
-            ControlMessage::Head { head, oldest, skipped } => vec![
+            ControlMessage::Head {
+                head,
+                oldest,
+                skipped,
+                position,
+            } => vec![
                 SEQ.to_owned(),
                 "head".to_owned(),
                 head.to_string(),
                 oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.to_string()),
                 skipped.to_string(),
+                Position::optional_text(*position),
             ],
             ControlMessage::Gap { from, to, reason } => vec![
                 SEQ.to_owned(),
@@ -168,11 +177,14 @@ fn decode_rest<'a>(
     frames: impl Iterator<Item = &'a [u8]>,
 ) -> Result<ControlMessage, ControlError> {
     let mut frames = (2..).zip(frames);
-    let mut next = || {
-        let (frame, bytes) = frames.next().ok_or(ControlError::TooShort)?;
+    let mut optional_next = || {
+        let Some((frame, bytes)) = frames.next() else {
+            return Ok(None);
+        };
         let text = std::str::from_utf8(bytes).map_err(|_| ControlError::NotUtf8 { frame })?;
-        Ok((frame, text))
+        Ok(Some((frame, text)))
     };
+    let mut next = || optional_next()?.ok_or(ControlError::TooShort);
     let subscription = std::str::from_utf8(subscription).map_err(|_| ControlError::NotUtf8 { frame: 1 })?;
     let is_snapshot = subscription == "@snapshot" || subscription.starts_with("@snapshot:");
     match next()?.1 {
@@ -180,6 +192,10 @@ fn decode_rest<'a>(
             head: position(next()?)?,
             oldest: optional_count(next()?)?,
             skipped: count(next()?)?,
+            position: match optional_next()? {
+                Some(frame) => optional_position(frame)?,
+                None => None,
+            },
         }),
         "gap" if subscription == SEQ => Ok(ControlMessage::Gap {
             from: optional_position(next()?)?,
@@ -288,19 +304,21 @@ mod tests {
     fn golden_messages_both_ways() {
         let golden: [(&[&str], ControlMessage); 7] = [
             (
-                &["@seq", "head", "5f0e11d2/1042", "17", "3"],
+                &["@seq", "head", "5f0e11d2/1042", "17", "3", "5f0e11d2/1040"],
                 ControlMessage::Head {
                     head: at(1042),
                     oldest: Some(17),
                     skipped: 3,
+                    position: Some(at(1040)),
                 },
             ),
             (
-                &["@seq", "head", "5f0e11d2/0", "-", "0"],
+                &["@seq", "head", "5f0e11d2/0", "-", "0", "-"],
                 ControlMessage::Head {
                     head: at(0),
                     oldest: None,
                     skipped: 0,
+                    position: None,
                 },
             ),
             (
@@ -346,6 +364,17 @@ mod tests {
             assert_eq!(message.encode(), frames);
             assert_eq!(decode_texts(frames), Some(Ok(message)));
         }
+    }
+
+    #[test]
+    fn a_head_without_its_position_is_read() {
+        let head = decode_texts(&["@seq", "head", "5f0e11d2/1042", "17", "3"])
+            .unwrap()
+            .unwrap();
+        let ControlMessage::Head { head, position, .. } = head else {
+            panic!("{head:?}")
+        };
+        assert_eq!((head, position), (at(1042), None));
     }
 
     #[test]
@@ -413,11 +442,14 @@ mod tests {
         let reason = prop_oneof![known, "[a-z]{12}".prop_map(GapReason::Other)];
         let some_position = || proptest::option::of(position());
         prop_oneof![
-            (position(), any::<Option<u64>>(), any::<u64>()).prop_map(|(head, oldest, skipped)| ControlMessage::Head {
-                head,
-                oldest,
-                skipped
-            }),
+            (position(), any::<Option<u64>>(), any::<u64>(), some_position()).prop_map(
+                |(head, oldest, skipped, position)| ControlMessage::Head {
+                    head,
+                    oldest,
+                    skipped,
+                    position
+                }
+            ),
             (some_position(), some_position(), reason).prop_map(|(from, to, reason)| ControlMessage::Gap {
                 from,
                 to,
