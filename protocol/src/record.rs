@@ -90,7 +90,7 @@ impl Record {
         push_member(&mut line, ",\"username\":", &self.username);
         line.push_str(",\"data\":");
         // Inside a JSON string a line break is written \n, so a bare one is always white space.
-        if self.data.contains(['\n', '\r']) {
+        if self.data.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) {
             line.push_str(&self.data.replace(['\n', '\r'], " "));
         } else {
             line.push_str(&self.data);
@@ -150,7 +150,12 @@ const LIST: &str = "a list of five texts (topic, uuid, datetime, username, data)
 
 fn push_member(line: &mut String, before: &str, text: &str) {
     line.push_str(before);
-    line.push_str(&serde_json::to_string(text).expect("text is always representable as JSON"));
+    let plain = !text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'));
+    if plain {
+        line.extend(["\"", text, "\""]);
+    } else {
+        line.push_str(&serde_json::to_string(text).expect("text is always representable as JSON"));
+    }
 }
 
 /// Every value unread, so that one of a wrong type can be named.

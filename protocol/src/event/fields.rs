@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        serde_json::from_str(self.get(key)?).ok()
+        read_text(self.get(key)?).map(Cow::into_owned)
     }
 
     pub(super) fn integer(&self, key: &str) -> Option<i64> {
@@ -77,7 +77,7 @@ impl<'a> Visitor<'a> for Members {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(16);
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            if let Some(key) = key_text(key.get()) {
+            if let Some(key) = read_text(key.get()) {
                 members.push((key, value));
             }
         }
@@ -85,11 +85,13 @@ impl<'a> Visitor<'a> for Members {
     }
 }
 
-/// `None` for a key that is no text in Rust's sense (a lone surrogate).
-fn key_text(raw: &str) -> Option<Cow<'_, str>> {
-    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-        Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
-        _ => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+/// `None` if `raw`, one JSON value, is no text, or none in Rust's sense (a lone surrogate).
+fn read_text(raw: &str) -> Option<Cow<'_, str>> {
+    let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inside.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inside))
     }
 }
 
