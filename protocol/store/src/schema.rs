@@ -60,10 +60,12 @@ CREATE TABLE entity(
     sent     TEXT NOT NULL,
     user     TEXT NOT NULL,
     data     TEXT NOT NULL,
+    sub_id   TEXT,
     sent_us  INTEGER,
     finished INTEGER NOT NULL,
     PRIMARY KEY(kind, id)
 ) STRICT;
+CREATE INDEX entity_sub_id ON entity(sub_id) WHERE sub_id IS NOT NULL;
 CREATE INDEX entity_open_job ON entity(received) WHERE kind = 'testjob' AND finished = 0;
 
 CREATE TABLE projection(

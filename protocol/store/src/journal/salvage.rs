@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::{Appended, Group, Journal, NewEvent, NewGap};
 use crate::error::StoreError;
@@ -73,6 +74,7 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
     let Ok(damaged) = open_damaged(&salvage.moved_to) else {
         return Ok(salvage);
     };
+    copy_entities(journal, &damaged)?;
     let mut last = None;
     // How far to jump over numbers that cannot be read; doubled until something can.
     let mut jump = 0;
@@ -87,6 +89,26 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
             (true, _) => 0,
         };
     }
+}
+
+/// The latest event of an object may be older than all events that are kept. Number 0 lets any event replace it.
+fn copy_entities(journal: &mut Journal, damaged: &Connection) -> Result<(), StoreError> {
+    let select = "SELECT kind, id, uuid, received, topic, sent, user, data, sub_id, sent_us, finished FROM entity";
+    let Ok(mut select) = damaged.prepare(select) else {
+        return Ok(());
+    };
+    let Ok(mut rows) = select.query([]) else { return Ok(()) };
+    journal.write(|conn| {
+        let mut insert = conn.prepare(
+            "INSERT OR IGNORE INTO entity(kind, id, seq, uuid, received, topic, sent, user, data, sub_id, sent_us, finished)
+             VALUES(?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?;
+        while let Ok(Some(row)) = rows.next() {
+            let columns: Vec<Value> = (0..11).map(|at| row.get(at)).collect::<Result<_, _>>()?;
+            insert.execute(params_from_iter(columns))?;
+        }
+        Ok(())
+    })
 }
 
 /// The last event that was read, as it was numbered and timed in the damaged database.

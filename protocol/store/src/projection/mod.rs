@@ -16,7 +16,10 @@ use crate::journal::Journal;
 use crate::reader::{self, Event, to_sql};
 
 const ENTITY: &str = "entity";
-const COLUMNS: &str = "seq, uuid, received, topic, sent, user, data, sent_us, finished";
+const COLUMNS: &str = "seq, uuid, received, topic, sent, user, data, sub_id, sent_us, finished";
+
+/// How many events that are not projected yet a snapshot reads itself, which bounds its time.
+const SNAPSHOT_EVENTS: u64 = 100_000;
 
 /// What events that were not projected yet change, folded in memory: at most one row an entity.
 #[derive(Debug)]
@@ -36,10 +39,12 @@ pub struct Projected {
     pub behind: u64,
 }
 
-/// The latest events of the objects that were asked for, in the order of their numbers.
+/// The latest events of the objects that were asked for, in the order of their numbers; those saved from a damaged
+/// database have number 0 and come first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Every event up to this number is taken into account.
+    /// Every event up to this number is taken into account. It is the newest as long as the projector is not far
+    /// behind; the events after it tell the rest.
     pub position: u64,
     /// One event an object. Its number may be older than the oldest event that is kept.
     pub events: Vec<Event>,
@@ -65,10 +70,11 @@ impl Journal {
         }
         self.write(|conn| {
             let mut upsert = conn.prepare_cached(
-                "INSERT INTO entity(kind, id, seq, uuid, received, topic, sent, user, data, sent_us, finished)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                "INSERT INTO entity(kind, id, seq, uuid, received, topic, sent, user, data, sub_id, sent_us,
+                 finished)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
                  ON CONFLICT(kind, id) DO UPDATE SET seq = ?3, uuid = ?4, received = ?5, topic = ?6, sent = ?7,
-                 user = ?8, data = ?9, sent_us = ?10, finished = ?11",
+                 user = ?8, data = ?9, sub_id = ?10, sent_us = ?11, finished = ?12",
             )?;
             for (key, state) in &fold.changed {
                 let event = &state.event;
@@ -82,6 +88,7 @@ impl Journal {
                     event.sent,
                     event.user,
                     event.data,
+                    state.sub_id,
                     state.sent_us,
                     state.finished
                 ])?;
@@ -164,23 +171,46 @@ fn load(conn: &Connection, key: &EntityKey) -> Result<Option<EntityState>, rusql
 }
 
 fn state(row: &Row<'_>) -> Result<EntityState, rusqlite::Error> {
+    let event = reader::event_row(row)?.to_event();
     Ok(EntityState {
-        event: reader::event_row(row)?.to_event(),
-        sent_us: row.get(7)?,
-        finished: row.get(8)?,
+        event,
+        sub_id: row.get(7)?,
+        sent_us: row.get(8)?,
+        finished: row.get(9)?,
     })
+}
+
+/// A multinode job may be asked for by the id that people see, such as `4000.1`.
+fn number_of_sub_id(
+    conn: &Connection,
+    fold: &EntityFold,
+    asked: &EntityKey,
+) -> Result<Option<String>, rusqlite::Error> {
+    if asked.kind != Kind::Testjob || !asked.id.contains('.') {
+        return Ok(None);
+    }
+    let is_asked = |state: &EntityState| state.sub_id.as_deref() == Some(&asked.id);
+    if let Some((key, _)) = fold.changed.iter().find(|(_, state)| is_asked(state)) {
+        return Ok(Some(key.id.clone()));
+    }
+    conn.prepare_cached("SELECT id FROM entity WHERE sub_id = ? ORDER BY seq DESC LIMIT 1")?
+        .query_row([&asked.id], |row| row.get(0))
+        .optional()
 }
 
 pub(crate) fn snapshot(conn: &Connection, scope: &SnapshotScope, jobs_since_us: i64) -> Result<Snapshot, StoreError> {
     let conn = conn.unchecked_transaction()?;
-    let mut fold = fold_within(&conn, u64::MAX)?;
+    let mut fold = fold_within(&conn, SNAPSHOT_EVENTS)?;
     let mut events: Vec<Event> = Vec::new();
     match scope {
         SnapshotScope::One { kind, id } => {
-            let key = EntityKey {
+            let mut key = EntityKey {
                 kind: *kind,
                 id: id.clone(),
             };
+            if let Some(number) = number_of_sub_id(&conn, &fold, &key)? {
+                key.id = number;
+            }
             let latest = match fold.changed.remove(&key) {
                 Some(state) => Some(state),
                 None => load(&conn, &key)?,
@@ -195,9 +225,9 @@ pub(crate) fn snapshot(conn: &Connection, scope: &SnapshotScope, jobs_since_us: 
             ))?;
             let mut rows = select.query([jobs_since_us])?;
             while let Some(row) = rows.next()? {
-                let kind: String = row.get(9)?;
+                let kind: String = row.get(10)?;
                 let kind = kind.parse().unwrap_or(Kind::Other);
-                let key = EntityKey { kind, id: row.get(10)? };
+                let key = EntityKey { kind, id: row.get(11)? };
                 if !fold.changed.contains_key(&key) {
                     events.push(reader::event_row(row)?.to_event());
                 }
@@ -209,9 +239,9 @@ pub(crate) fn snapshot(conn: &Connection, scope: &SnapshotScope, jobs_since_us: 
             events.extend(changed.map(|(_, state)| state.event));
         }
     }
-    events.sort_unstable_by_key(|event| event.seq);
+    events.sort_unstable_by_key(|event| (event.seq, event.received_us));
     Ok(Snapshot {
-        position: fold.head,
+        position: fold.cursor,
         events,
     })
 }
