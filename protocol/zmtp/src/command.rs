@@ -93,7 +93,7 @@ impl Metadata {
         let mut metadata = Metadata::default();
         while !data.is_empty() {
             let name = take_short(&mut data).ok_or(MALFORMED)?;
-            // RFC 37: "name = OCTET 1*255name-char".
+            // RFC 37: "Zero-sized names are not valid."
             if name.is_empty() {
                 return Err(MALFORMED);
             }
@@ -116,7 +116,6 @@ impl Metadata {
 
     fn encode(&self, out: &mut BytesMut) {
         put_property(b"Socket-Type", &self.socket_type, out);
-        // RFC 37: only REQ, DEALER and ROUTER say who they are.
         if !self.identity.is_empty() {
             put_property(b"Identity", &self.identity, out);
         }
@@ -216,7 +215,7 @@ pub fn ttl_from_duration(duration: Duration) -> u16 {
 }
 
 fn checked_context(command: &'static str, context: Bytes) -> Result<Bytes, CommandError> {
-    // RFC 37: "ping-context = 0*16OCTET".
+    // RFC 37: "ping-context, which may be empty and MUST not exceed 16 octets".
     if context.len() > MAX_CONTEXT {
         Err(CommandError::Context(command, context.len()))
     } else {

@@ -19,8 +19,6 @@ const SMALLEST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
 /// While more of our PONGs than this wait to be written, the peer is not read from.
 const MAX_WAITING_ANSWERS: usize = 64 * 1024;
-/// Probes of a silent 3.0 peer by the kernel, in place of PING.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
 /// What a PULL or SUB connection received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,10 +181,17 @@ impl Connection {
         limits: &Limits,
         heartbeat: &HeartbeatConfig,
     ) -> Result<Connection, HandshakeError> {
-        let mut peer = handshake(&mut stream, ours, limits).await?;
-        if peer.minor == 0 {
-            stream.set_keepalive(KEEPALIVE_IDLE)?;
-        }
+        let peer = handshake(&mut stream, ours, limits).await?;
+        Connection::after_handshake(stream, peer, limits, heartbeat).map_err(HandshakeError::Io)
+    }
+
+    /// A connection whose handshake is done.
+    pub(crate) fn after_handshake(
+        stream: Stream,
+        mut peer: Peer,
+        limits: &Limits,
+        heartbeat: &HeartbeatConfig,
+    ) -> io::Result<Connection> {
         let heartbeat = Heartbeat::new(heartbeat.clone(), peer.minor, now());
         Ok(Connection {
             decoder: Decoder::new(limits.clone()),

@@ -126,6 +126,14 @@ impl Decoder {
     /// Always pass the same buffer, and between calls only append to it. Call until `None` before reading more. After
     /// an error the connection is of no more use.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Item>, DecodeError> {
+        match self.scan(buffer) {
+            // What stood before the violation is given out first; the next call meets it again.
+            Err(_) if !self.ends.is_empty() => Ok(self.take_run(buffer)),
+            result => result,
+        }
+    }
+
+    fn scan(&mut self, buffer: &mut BytesMut) -> Result<Option<Item>, DecodeError> {
         loop {
             if self.skip.is_some() {
                 return self.read_over(buffer);
@@ -313,5 +321,354 @@ impl Skip {
     fn keep_head(&mut self, bytes: &[u8]) {
         let room = OVERSIZE_HEAD - self.head.len();
         self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::message::{encode_message, frames};
+    use bytes::BufMut;
+    use proptest::prelude::*;
+
+    /// What a stream holds, independent of how it was cut into runs.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Seen {
+        Message(Vec<u8>),
+        Command(Command),
+        Oversize(u64, Vec<u8>),
+        Error(DecodeError),
+    }
+
+    fn small_limits() -> Limits {
+        Limits {
+            frame: 300,
+            message: 500,
+            frames: 5,
+            skip: 5000,
+            command: 400,
+            ..Default::default()
+        }
+    }
+
+    /// Decodes all chunks; checks what is true of every run.
+    fn decode_chunks<'a>(limits: &Limits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+        let mut decoder = Decoder::new(limits.clone());
+        let mut buffer = BytesMut::new();
+        let mut seen = Vec::new();
+        for chunk in chunks {
+            buffer.extend_from_slice(chunk);
+            loop {
+                match decoder.decode(&mut buffer) {
+                    Ok(Some(Item::Messages(run))) => {
+                        assert!(!run.is_empty());
+                        assert_eq!(*run.ends.last().unwrap() as usize, run.bytes.len());
+                        assert!(run.len() == 1 || run.bytes.len() <= RUN_BYTES);
+                        seen.extend(run.messages().map(|message| Seen::Message(message.to_vec())));
+                    }
+                    Ok(Some(Item::Command(command))) => seen.push(Seen::Command(command)),
+                    Ok(Some(Item::Oversize { bytes, head })) => seen.push(Seen::Oversize(bytes, head.to_vec())),
+                    Ok(None) => break,
+                    Err(error) => {
+                        seen.push(Seen::Error(error));
+                        return seen;
+                    }
+                }
+            }
+            // What is kept of a message that is not whole is within the limits.
+            assert!(buffer.len() <= limits.message + 9 * limits.frames + 9 + limits.frame.max(limits.command));
+        }
+        seen
+    }
+
+    fn decode(bytes: &[u8]) -> Vec<Seen> {
+        decode_chunks(&small_limits(), [bytes])
+    }
+
+    fn message(frames: &[&[u8]]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        encode_message(frames, &mut out);
+        out.to_vec()
+    }
+
+    fn ping() -> (Vec<u8>, Command) {
+        let command = Command::Ping {
+            ttl: 1,
+            context: "x".into(),
+        };
+        let mut out = BytesMut::new();
+        command.encode(&mut out);
+        (out.to_vec(), command)
+    }
+
+    #[test]
+    fn a_run_ends_at_a_command() {
+        let (ping_bytes, ping) = ping();
+        let (a, b, c) = (message(&[b"a"]), message(&[b"b", b"2"]), message(&[b"c"]));
+        let bytes = [a.clone(), b.clone(), ping_bytes, c.clone()].concat();
+        assert_eq!(
+            decode(&bytes),
+            [
+                Seen::Message(a),
+                Seen::Message(b),
+                Seen::Command(ping),
+                Seen::Message(c)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_is_not_copied() {
+        let mut buffer = BytesMut::from(&message(&[b"a", b"b"])[..]);
+        let start = buffer.as_ptr();
+        let Some(Item::Messages(run)) = Decoder::new(small_limits()).decode(&mut buffer).unwrap() else {
+            panic!()
+        };
+        assert_eq!(run.bytes.as_ptr(), start);
+    }
+
+    #[test]
+    fn a_command_between_the_frames_of_a_message_does_not_disturb_it() {
+        let (ping_bytes, ping) = ping();
+        let whole = message(&[b"one", b"two", b"three"]);
+        let bytes = [
+            &whole[..5],
+            &ping_bytes,
+            &whole[5..10],
+            &ping_bytes,
+            &ping_bytes,
+            &whole[10..],
+        ]
+        .concat();
+        let pings = [
+            Seen::Command(ping.clone()),
+            Seen::Command(ping.clone()),
+            Seen::Command(ping),
+        ];
+        assert_eq!(decode(&bytes), [&pings[..], &[Seen::Message(whole)]].concat());
+    }
+
+    #[test]
+    fn runs_are_of_64_kib_unless_a_message_is_larger() {
+        let limits = Limits::default();
+        let large = message(&[&vec![7; 100_000]]);
+        let small = message(&[&vec![1; 1000]]);
+        let bytes = [small.repeat(200), large.clone(), small.repeat(3)].concat();
+        let mut buffer = BytesMut::from(&bytes[..]);
+        let mut decoder = Decoder::new(limits);
+        let mut lengths = Vec::new();
+        while let Some(Item::Messages(run)) = decoder.decode(&mut buffer).unwrap() {
+            lengths.push((run.len(), run.bytes.len()));
+        }
+        let total: usize = lengths.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(total, bytes.len());
+        assert!(lengths.contains(&(1, large.len())), "{lengths:?}");
+        assert!(
+            lengths
+                .iter()
+                .all(|(messages, bytes)| *messages == 1 || *bytes <= RUN_BYTES),
+            "{lengths:?}"
+        );
+        assert!(lengths[0].1 > RUN_BYTES - small.len(), "{lengths:?}");
+    }
+
+    #[test]
+    fn beyond_a_limit_is_read_over_and_the_stream_goes_on() {
+        let after = message(&[b"after"]);
+        for frames in [vec![vec![1; 301]], vec![vec![1; 300], vec![2; 201]], vec![vec![]; 6]] {
+            let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+            let oversize = message(&frames);
+            let bytes = [after.clone(), oversize.clone(), after.clone()].concat();
+            let expected = [
+                Seen::Message(after.clone()),
+                Seen::Oversize(oversize.len() as u64, oversize),
+                Seen::Message(after.clone()),
+            ];
+            assert_eq!(decode(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn exactly_the_limit_is_a_message() {
+        for frames in [vec![vec![1; 300], vec![2; 200]], vec![vec![]; 5]] {
+            let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+            let whole = message(&frames);
+            assert_eq!(decode(&whole), [Seen::Message(whole)]);
+        }
+    }
+
+    #[test]
+    fn an_oversize_message_keeps_4_kib_and_the_commands_in_it() {
+        let (ping_bytes, ping) = ping();
+        let start = message(&[&[9; 4500], b""]);
+        let bytes = [&start[..start.len() - 2], &ping_bytes, b"\0\0"].concat();
+        assert_eq!(
+            decode(&bytes),
+            [
+                Seen::Command(ping),
+                Seen::Oversize(start.len() as u64, start[..OVERSIZE_HEAD].to_vec())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_huge_claim_is_an_error_at_once() {
+        for claimed in [5000 - 8, 1 << 36, (1 << 63) - 1] {
+            let mut bytes = vec![2];
+            bytes.put_u64(claimed);
+            let error = DecodeError::MessageTooLarge {
+                claimed: claimed.saturating_add(9),
+                limit: 5000,
+            };
+            assert_eq!(decode(&bytes), [Seen::Error(error.clone())]);
+            // In a continued message as well, and what stood before it is not lost.
+            let before = message(&[b"before"]);
+            let bytes = [before.clone(), b"\x01\0".to_vec(), bytes].concat();
+            let error = DecodeError::MessageTooLarge {
+                claimed: claimed.saturating_add(11),
+                limit: 5000,
+            };
+            assert_eq!(decode(&bytes), [Seen::Message(before), Seen::Error(error)]);
+        }
+    }
+
+    #[test]
+    fn a_long_command_is_an_error_at_once() {
+        let error = DecodeError::CommandTooLong {
+            claimed: 401,
+            limit: 400,
+        };
+        assert_eq!(decode(b"\x06\0\0\0\0\0\0\x01\x91"), [Seen::Error(error)]);
+    }
+
+    #[test]
+    fn a_message_without_end_is_an_error() {
+        let limits = Limits::default();
+        let endless = b"\x01\0".repeat(100_001);
+        assert_eq!(
+            decode_chunks(&limits, [&endless[..]]),
+            [Seen::Error(DecodeError::TooManyFrames)]
+        );
+        let endless = b"\x01\x01x".repeat(2000);
+        let Seen::Error(DecodeError::MessageTooLarge { .. }) = decode(&endless)[0] else {
+            panic!()
+        };
+    }
+
+    #[test]
+    fn a_message_in_many_small_reads_is_scanned_once() {
+        let whole = message(&[&[1; 300], &[2; 100], &[3; 100]]);
+        let mut decoder = Decoder::new(small_limits());
+        let mut buffer = BytesMut::new();
+        let mut scanned = 0;
+        for byte in &whole[..whole.len() - 1] {
+            buffer.put_u8(*byte);
+            assert_eq!(decoder.decode(&mut buffer).unwrap(), None);
+            assert!(decoder.scanned >= scanned);
+            assert!(!decoder.is_between_messages(&buffer));
+            scanned = decoder.scanned;
+        }
+        assert_eq!(scanned, 309 + 102);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Sent {
+        Message(Vec<(Vec<u8>, bool)>),
+        /// With a command after the first frame.
+        Disturbed(Vec<(Vec<u8>, bool)>, Command),
+        Command(Command),
+    }
+
+    fn sent() -> impl Strategy<Value = Sent> {
+        let body = prop_oneof![8 => 0usize..40, 1 => 250usize..350]
+            .prop_flat_map(|length| (proptest::collection::vec(any::<u8>(), length), any::<bool>()));
+        let bodies = proptest::collection::vec(body, 1..8);
+        let command = prop_oneof![
+            (any::<u16>(), "[a-z]{0,16}").prop_map(|(ttl, c)| Command::Ping { ttl, context: c.into() }),
+            "[a-z]{0,300}".prop_map(|prefix| Command::Subscribe(prefix.into())),
+            Just(Command::Unknown {
+                name: "JOIN".into(),
+                data: "x".into()
+            }),
+        ];
+        prop_oneof![
+            4 => bodies.clone().prop_map(Sent::Message),
+            1 => (bodies, command.clone()).prop_map(|(bodies, command)| Sent::Disturbed(bodies, command)),
+            1 => command.prop_map(Sent::Command),
+        ]
+    }
+
+    fn encode(sent: &[Sent], limits: &Limits) -> (Vec<u8>, Vec<Seen>) {
+        let (mut bytes, mut expected) = (BytesMut::new(), Vec::new());
+        for sent in sent {
+            let (bodies, command) = match sent {
+                Sent::Command(command) => {
+                    command.encode(&mut bytes);
+                    expected.push(Seen::Command(command.clone()));
+                    continue;
+                }
+                Sent::Message(bodies) => (bodies, None),
+                Sent::Disturbed(bodies, command) => (bodies, Some(command)),
+            };
+            let mut whole = BytesMut::new();
+            for (index, (body, long)) in bodies.iter().enumerate() {
+                if let Some(command) = command.filter(|_| index == 1) {
+                    command.encode(&mut bytes);
+                    expected.push(Seen::Command(command.clone()));
+                }
+                let mut frame = BytesMut::new();
+                let header = FrameHeader::new(index + 1 < bodies.len(), false, body.len());
+                FrameHeader {
+                    long: header.long || *long,
+                    ..header
+                }
+                .encode(&mut frame);
+                frame.put_slice(body);
+                bytes.put_slice(&frame);
+                whole.put_slice(&frame);
+            }
+            let sum: usize = bodies.iter().map(|(body, _)| body.len()).sum();
+            let longest = bodies.iter().map(|(body, _)| body.len()).max().unwrap_or(0);
+            expected.push(
+                if sum > limits.message || longest > limits.frame || bodies.len() > limits.frames {
+                    Seen::Oversize(whole.len() as u64, whole.to_vec())
+                } else {
+                    assert_eq!(frames(&whole).count(), bodies.len());
+                    Seen::Message(whole.to_vec())
+                },
+            );
+        }
+        (bytes.to_vec(), expected)
+    }
+
+    /// Cuts `bytes` at these places.
+    fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+        let mut places: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+        places.extend([0, bytes.len()]);
+        places.sort_unstable();
+        places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_decoded_however_it_is_cut(
+            sent in proptest::collection::vec(sent(), 0..20),
+            cuts in proptest::collection::vec(any::<usize>(), 0..40),
+        ) {
+            let limits = small_limits();
+            let (bytes, expected) = encode(&sent, &limits);
+            prop_assert_eq!(&decode(&bytes), &expected);
+            prop_assert_eq!(&decode_chunks(&limits, cut(&bytes, &cuts)), &expected);
+            prop_assert_eq!(&decode_chunks(&limits, bytes.chunks(1)), &expected);
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused_however_they_are_cut(
+            bytes in proptest::collection::vec(prop_oneof![3 => 0u8..8, 1 => any::<u8>()], 0..2000),
+            cuts in proptest::collection::vec(any::<usize>(), 0..20),
+        ) {
+            prop_assert_eq!(decode(&bytes), decode_chunks(&small_limits(), cut(&bytes, &cuts)));
+        }
     }
 }

@@ -64,7 +64,7 @@ impl FrameHeader {
             return Err(FrameError::ReservedFlags(flags));
         }
         let (more, command, long) = (flags & MORE != 0, flags & COMMAND != 0, flags & LONG != 0);
-        // RFC 37: a command frame has the flags 0x04 or 0x06.
+        // RFC 37, of MORE: "This bit SHALL be zero on command frames."
         if command && more {
             return Err(FrameError::CommandWithMore);
         }
@@ -73,7 +73,7 @@ impl FrameHeader {
                 return Ok(None);
             };
             let length = u64::from_be_bytes(length.try_into().expect("the slice has 8 bytes"));
-            // RFC 37: a body has 0 to 2^63-1 octets.
+            // RFC 37: "A long frame has a body of 0 to 2^63-1 octets."
             if length > i64::MAX as u64 {
                 return Err(FrameError::Length(length));
             }

@@ -59,7 +59,8 @@ impl Greeting {
     /// Reads a peer's greeting.
     pub fn decode(bytes: &[u8; GREETING_LEN]) -> Result<Greeting, GreetingError> {
         Self::check_start(bytes)?;
-        // RFC 37: "padded with octets of value zero to fill 20 octets".
+        // RFC 37: "null-padded as needed to fit 20 octets"; and: "If the mechanism that the peer received does not
+        // exactly match the mechanism it sent, it MUST close the connection."
         let mechanism = &bytes[MECHANISM];
         let name = &mechanism[..mechanism.iter().position(|b| *b == 0).unwrap_or(mechanism.len())];
         if name != b"NULL" {
@@ -77,13 +78,14 @@ impl Greeting {
     /// Looks at what has come of a greeting so far, so that a peer which speaks something else is known at its
     /// first byte.
     pub fn check_start(bytes: &[u8]) -> Result<(), GreetingError> {
-        // RFC 37: "signature = %xFF padding %x7F".
+        // RFC 37: "signature = %xFF padding %x7F", and the padding is not to be looked at.
         if bytes.first().is_some_and(|b| *b != SIGNATURE_FIRST)
             || bytes.get(SIGNATURE_END).is_some_and(|b| *b != SIGNATURE_LAST)
         {
             return Err(GreetingError::NotZmtp);
         }
         match bytes.get(MAJOR) {
+            // RFC 37: "If a peer cannot downgrade its protocol to match its peer, it MUST close the connection."
             Some(major) if *major < OUR_VERSION.0 => Err(GreetingError::OldVersion { major: *major }),
             _ => Ok(()),
         }

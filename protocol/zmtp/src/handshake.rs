@@ -88,9 +88,10 @@ async fn exchange(stream: &mut Stream, ours: SocketType, limits: &Limits) -> Res
     };
     let _ = buffer.split_to(GREETING_LEN);
 
-    let mut out = BytesMut::new();
-    Command::Ready(Metadata::of(ours)).encode(&mut out);
-    stream.write_all(&out).await?;
+    // RFC 37: "the client SHALL send a READY command and then wait for a READY command in reply".
+    if !stream.was_accepted() {
+        send(stream, Command::Ready(Metadata::of(ours))).await?;
+    }
     let metadata = match read_command(stream, &mut buffer, limits).await? {
         Command::Ready(metadata) => metadata,
         Command::Error { reason } => {
@@ -100,20 +101,27 @@ async fn exchange(stream: &mut Stream, ours: SocketType, limits: &Limits) -> Res
     };
     let socket_type = SocketType::decode(&metadata.socket_type).filter(|theirs| ours.may_talk_to(*theirs));
     let Some(socket_type) = socket_type else {
-        // RFC 37: "a peer that is not compatible ... SHALL be sent an ERROR".
+        // RFC 37: "it SHOULD handle errors by returning an ERROR command, and then disconnecting the peer".
         let theirs = String::from_utf8_lossy(&metadata.socket_type[..metadata.socket_type.len().min(32)]).into_owned();
-        let mut out = BytesMut::new();
-        Command::error(&format!("Invalid socket type: this is {ours}")).encode(&mut out);
-        stream.write_all(&out).await?;
+        send(stream, Command::error(&format!("Invalid socket type: this is {ours}"))).await?;
         let _ = stream.shutdown_write();
         return Err(HandshakeError::Incompatible { ours, theirs });
     };
+    if stream.was_accepted() {
+        send(stream, Command::Ready(Metadata::of(ours))).await?;
+    }
     Ok(Peer {
         minor: greeting.minor,
         socket_type,
         identity: metadata.identity,
         leftover: buffer,
     })
+}
+
+async fn send(stream: &mut Stream, command: Command) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    command.encode(&mut out);
+    stream.write_all(&out).await
 }
 
 async fn read_command(stream: &mut Stream, buffer: &mut BytesMut, limits: &Limits) -> Result<Command, HandshakeError> {

@@ -126,12 +126,18 @@ impl Heartbeat {
 
     /// When to call [`poll`](Self::poll) again at the latest. `None`: not before something happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let stalled = self.stalled_deadline();
-        if self.blocked_since.is_some() {
-            return [stalled, self.silence_deadline()].into_iter().flatten().min();
-        }
-        let ping = self.active.then(|| self.last_ping + self.config.interval);
-        [ping, self.silence_deadline(), stalled].into_iter().flatten().min()
+        let ping = self.may_ping().then(|| self.last_ping + self.config.interval);
+        [ping, self.silence_deadline(), self.stalled_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// While a window is full a PING would only stand in the queue; what stands there already is probe enough. And
+    /// RFC 37: "To avoid PONG storms, a peer should not send more than a small number of PING commands without
+    /// receiving PONG replies." A silent peer's machine is watched by the kernel's keepalive.
+    fn may_ping(&self) -> bool {
+        self.active && self.blocked_since.is_none() && self.excused_at.is_none()
     }
 
     /// What is to be done at `now`.
@@ -148,8 +154,7 @@ impl Heartbeat {
             }
             self.excused_at = Some(now);
         }
-        // While a window is full a PING would only stand in the queue; what stands there already is probe enough.
-        if self.active && self.blocked_since.is_none() && now >= self.last_ping + self.config.interval {
+        if self.may_ping() && now >= self.last_ping + self.config.interval {
             self.last_ping = now;
             self.unanswered_since.get_or_insert(now);
             return Action::SendPing;
@@ -179,5 +184,197 @@ impl Heartbeat {
             .flatten()
             .min()
             .map(|since| since + self.config.stalled_timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Clock(Instant);
+
+    impl Clock {
+        fn at(&self, seconds: u64) -> Instant {
+            self.0 + Duration::from_secs(seconds)
+        }
+    }
+
+    fn start(minor: u8) -> (Clock, Heartbeat) {
+        let clock = Clock(Instant::now());
+        let heartbeat = Heartbeat::new(HeartbeatConfig::default(), minor, clock.0);
+        (clock, heartbeat)
+    }
+
+    fn answers(_: Duration) -> bool {
+        true
+    }
+
+    fn no_answer(_: Duration) -> bool {
+        false
+    }
+
+    fn not_asked(_: Duration) -> bool {
+        panic!("the kernel need not be asked yet")
+    }
+
+    #[test]
+    fn a_peer_that_answers_lives_for_ever() {
+        let (clock, mut heartbeat) = start(1);
+        for beat in 1..1000 {
+            let now = clock.at(5 * beat);
+            assert_eq!(heartbeat.next_deadline(), Some(now));
+            assert_eq!(heartbeat.poll(now - Duration::from_millis(1), not_asked), Action::None);
+            assert_eq!(heartbeat.poll(now, not_asked), Action::SendPing);
+            heartbeat.on_received(now + Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn silence_after_a_ping_is_death_after_the_timeout() {
+        let (clock, mut heartbeat) = start(1);
+        for beat in [5, 10, 15] {
+            assert_eq!(heartbeat.poll(clock.at(beat), not_asked), Action::SendPing);
+        }
+        assert_eq!(heartbeat.poll(clock.at(19), not_asked), Action::None);
+        assert_eq!(heartbeat.next_deadline(), Some(clock.at(20)));
+        assert_eq!(heartbeat.poll(clock.at(20), no_answer), Action::Dead);
+    }
+
+    #[test]
+    fn any_traffic_is_a_sign_of_life() {
+        let (clock, mut heartbeat) = start(1);
+        assert_eq!(heartbeat.poll(clock.at(5), not_asked), Action::SendPing);
+        heartbeat.on_received(clock.at(19));
+        assert_eq!(heartbeat.poll(clock.at(20), not_asked), Action::SendPing);
+        assert_eq!(heartbeat.poll(clock.at(34), not_asked), Action::SendPing);
+        assert_eq!(heartbeat.poll(clock.at(35), no_answer), Action::Dead);
+    }
+
+    #[test]
+    fn a_silent_peer_whose_machine_answers_is_stalled_after_ten_minutes_and_not_before() {
+        let (clock, mut heartbeat) = start(1);
+        let mut pings = 0;
+        let stalled = loop {
+            let now = heartbeat.next_deadline().expect("something to wait for");
+            match heartbeat.poll(now, answers) {
+                Action::SendPing => pings += 1,
+                Action::None => {}
+                Action::Stalled => break now,
+                Action::Dead => panic!("slow is not dead"),
+            }
+        };
+        assert_eq!(stalled, clock.at(5 + 600));
+        assert!(pings <= 4, "{pings} PINGs without a PONG");
+    }
+
+    #[test]
+    fn a_machine_that_ceases_to_answer_later_is_seen() {
+        let (clock, mut heartbeat) = start(1);
+        assert_eq!(heartbeat.poll(clock.at(5), not_asked), Action::SendPing);
+        assert_eq!(heartbeat.poll(clock.at(20), answers), Action::None);
+        assert_eq!(heartbeat.next_deadline(), Some(clock.at(25)));
+        assert_eq!(heartbeat.poll(clock.at(25), no_answer), Action::Dead);
+    }
+
+    #[test]
+    fn after_a_silence_that_was_excused_pings_begin_again() {
+        let (clock, mut heartbeat) = start(1);
+        heartbeat.poll(clock.at(5), not_asked);
+        assert_eq!(heartbeat.poll(clock.at(20), answers), Action::None);
+        heartbeat.on_received(clock.at(22));
+        assert_eq!(heartbeat.poll(clock.at(22), not_asked), Action::SendPing);
+    }
+
+    #[test]
+    fn a_full_window_is_no_reason_to_ping_and_is_tolerated_for_ten_minutes() {
+        for minor in [0, 1] {
+            let (clock, mut heartbeat) = start(minor);
+            heartbeat.on_write_blocked(clock.at(1));
+            heartbeat.on_write_blocked(clock.at(300));
+            for second in 2..601 {
+                assert_eq!(heartbeat.poll(clock.at(second), answers), Action::None);
+            }
+            assert_eq!(heartbeat.poll(clock.at(601), answers), Action::Stalled);
+        }
+    }
+
+    #[test]
+    fn a_window_that_opens_now_and_then_is_tolerated_for_ever() {
+        let (clock, mut heartbeat) = start(1);
+        for minute in 1..1000 {
+            heartbeat.on_write_progress(clock.at(60 * minute));
+            heartbeat.on_write_blocked(clock.at(60 * minute));
+            assert_eq!(heartbeat.poll(clock.at(60 * minute + 59), answers), Action::None);
+        }
+    }
+
+    #[test]
+    fn the_time_to_answer_begins_when_the_window_opens() {
+        let (clock, mut heartbeat) = start(1);
+        assert_eq!(heartbeat.poll(clock.at(5), not_asked), Action::SendPing);
+        heartbeat.on_write_blocked(clock.at(6));
+        heartbeat.on_write_progress(clock.at(100));
+        assert_ne!(heartbeat.poll(clock.at(114), not_asked), Action::Dead);
+        assert_eq!(heartbeat.poll(clock.at(115), no_answer), Action::Dead);
+    }
+
+    #[test]
+    fn a_3_0_peer_gets_no_ping() {
+        let (clock, mut heartbeat) = start(0);
+        assert_eq!(heartbeat.next_deadline(), None);
+        assert_eq!(heartbeat.poll(clock.at(100_000), not_asked), Action::None);
+    }
+
+    #[test]
+    fn the_peers_ttl_counts_from_its_last_sign_of_life() {
+        let clock = Clock(Instant::now());
+        let config = HeartbeatConfig {
+            interval: Duration::ZERO,
+            ..Default::default()
+        };
+        let mut heartbeat = Heartbeat::new(config, 1, clock.0);
+        assert_eq!(heartbeat.next_deadline(), None);
+        heartbeat.on_ping(clock.at(1), 100);
+        heartbeat.on_received(clock.at(5));
+        assert_eq!(heartbeat.next_deadline(), Some(clock.at(15)));
+        assert_eq!(heartbeat.poll(clock.at(14), not_asked), Action::None);
+        assert_eq!(heartbeat.poll(clock.at(15), no_answer), Action::Dead);
+        heartbeat.on_ping(clock.at(15), 0);
+        assert_eq!(heartbeat.next_deadline(), None);
+    }
+
+    proptest! {
+        /// Whatever happens, a caller that sleeps until the deadline and polls does not spin, and a PING is never
+        /// sent into a full window or sooner than an interval after the last.
+        #[test]
+        fn polling_at_the_deadline_makes_progress(
+            minor in 0u8..2,
+            steps in proptest::collection::vec((0u8..6, 0u64..20_000), 1..200),
+        ) {
+            let mut now = Instant::now();
+            let mut heartbeat = Heartbeat::new(HeartbeatConfig::default(), minor, now);
+            let (mut blocked, mut last_ping) = (false, now);
+            for (what, millis) in steps {
+                now += Duration::from_millis(millis);
+                match what {
+                    0 => heartbeat.on_received(now),
+                    1 => heartbeat.on_ping(now, millis as u16),
+                    2 => { heartbeat.on_write_blocked(now); blocked = true }
+                    3 => { heartbeat.on_write_progress(now); blocked = false }
+                    _ => {}
+                }
+                match heartbeat.poll(now, |_| what != 4) {
+                    Action::SendPing => {
+                        prop_assert!(minor == 1 && !blocked);
+                        prop_assert!(now - last_ping >= Duration::from_secs(5));
+                        last_ping = now;
+                    }
+                    Action::None => {}
+                    Action::Dead | Action::Stalled => return Ok(()),
+                }
+                prop_assert!(heartbeat.next_deadline().is_none_or(|deadline| deadline > now));
+            }
+        }
     }
 }

@@ -134,7 +134,7 @@ impl Listener {
                 },
             };
             match accepted {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok(stream.into_accepted()),
                 Err(error) => {
                     tracing::debug!(%error, endpoint = %self.endpoint, "connection ended before it was accepted")
                 }

@@ -24,6 +24,17 @@ impl PullConnection {
         Ok(PullConnection { connection })
     }
 
+    /// Takes a connection whose [`handshake`](crate::handshake()) is done. Fails if the socket does.
+    pub fn after_handshake(
+        stream: Stream,
+        peer: Peer,
+        limits: &Limits,
+        heartbeat: &HeartbeatConfig,
+    ) -> std::io::Result<PullConnection> {
+        let connection = Connection::after_handshake(stream, peer, limits, heartbeat)?;
+        Ok(PullConnection { connection })
+    }
+
     /// The next messages. Heartbeats of both sides are sent and answered meanwhile, and only while this is awaited.
     ///
     /// Cancel-safe: nothing is lost when the future is dropped. After `Closed` or an error, drop the connection.

@@ -61,7 +61,7 @@ impl SocketType {
     /// Whether these two may be connected.
     pub fn may_talk_to(self, peer: SocketType) -> bool {
         use SocketType::*;
-        // RFC 37: the table of legal combinations.
+        // RFC 37: "This table shows the legal combinations".
         match self {
             Pair => peer == Pair,
             Pub | Xpub => matches!(peer, Sub | Xsub),

@@ -13,11 +13,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A connected socket. TCP ones have Nagle's delay switched off.
+/// The kernel probes a silent TCP peer after this time.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// A connected socket. TCP ones have Nagle's delay switched off, and the kernel's keepalive on (first probe after
+/// 15 s, the connection fails 15 s later).
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
     peer: PeerAddress,
+    accepted: bool,
 }
 
 #[derive(Debug)]
@@ -93,10 +98,13 @@ impl Stream {
         socket.set_nodelay(true)?;
         let address = socket.peer_addr()?;
         let peer = PeerAddress::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()));
-        Ok(Stream {
+        let stream = Stream {
             socket: Socket::Tcp(socket),
             peer,
-        })
+            accepted: false,
+        };
+        stream.set_keepalive(KEEPALIVE_IDLE)?;
+        Ok(stream)
     }
 
     /// Takes a connected Unix domain socket.
@@ -109,7 +117,20 @@ impl Stream {
         Ok(Stream {
             socket: Socket::Ipc(socket),
             peer,
+            accepted: false,
         })
+    }
+
+    /// Marks the stream as one that was accepted, so that we are the server in its handshake. A
+    /// [`Listener`](crate::Listener) does so.
+    #[must_use]
+    pub fn into_accepted(self) -> Stream {
+        Stream { accepted: true, ..self }
+    }
+
+    /// The peer connected to us, not we to it.
+    pub fn was_accepted(&self) -> bool {
+        self.accepted
     }
 
     /// Who is at the other end.
