@@ -7,7 +7,7 @@
 //! │ as received   │ last, if cut  │
 //! └───────────────┴───────────────┴──┄
 //! ```
-//! Frames beyond the cut are left out; `size` in the row says how much there was.
+//! Frames beyond the cut are left out; `size` in the row says how much there was on the wire.
 
 /// A refused message as it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct RejectedMessage {
     pub peer: String,
     /// What it was, cut to [`REJECTED_BYTES`](crate::REJECTED_BYTES).
     pub frames: Vec<Vec<u8>>,
-    /// How many bytes its frames had before the cut.
+    /// How many bytes it had on the wire.
     pub size: u64,
 }
 

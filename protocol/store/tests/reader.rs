@@ -106,10 +106,12 @@ fn refused_messages_are_kept_cut_and_the_newest() {
         reason: "frame_count",
         peer: "ipc",
         frames: &[b"topic", &[0xff]],
+        size: 6,
     };
     journal
         .reject(&[Rejected {
             frames: &[b"topic", &long, b"more"],
+            size: 10_009,
             ..rejected(0)
         }])
         .unwrap();

@@ -35,7 +35,7 @@ impl Checkpointer {
         Ok(Checkpointer { conn })
     }
 
-    /// Copies what it can without making anyone wait, unless the log is shorter than `at_least` bytes.
+    /// Copies what it can without making anyone wait: what is committed meanwhile stays for the next call.
     pub fn run(&self) -> Result<Checkpoint, StoreError> {
         passive(&self.conn)
     }
@@ -45,6 +45,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.pragma_update(None, "synchronous", "full")?;
+    // It copies frames as they are and caches no page.
     conn.pragma_update(None, "cache_size", 16)?;
     Ok(conn)
 }
