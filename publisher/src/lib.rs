@@ -1,1 +1,52 @@
-//! .
+//! The publisher: receives events, keeps them, and sends them to everyone who wants them.
+//!
+//! ```
+//! use lava_publisher::{Config, Publisher};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new(vec!["tcp://127.0.0.1:0".parse()?], vec!["tcp://127.0.0.1:0".parse()?]);
+//! let publisher = Publisher::bind(config).await?;
+//! println!("subscribe at {}", publisher.endpoints().publish[0]);
+//!
+//! let shutdown = CancellationToken::new();
+//! let running = tokio::spawn(publisher.run(shutdown.clone()));
+//! shutdown.cancel();
+//! running.await??;
+//! # Ok(()) }
+//! ```
+//!
+//! The modules stand in the order of an event's way: [`connections`] accept peers, [`intake`] reads producers,
+//! [`admission`] checks, [`journal`] numbers and commits, [`fan_out`] keeps the newest batches and wakes who wants
+//! them, [`subscriber`] writes, and [`replay`] reads the journal for those who are further behind.
+//! [`publisher`] wires them; [`daemon`] is the process around it.
+
+mod connections;
+mod intake;
+
+mod admission;
+
+mod journal;
+
+mod fan_out;
+mod numbered;
+
+mod history;
+mod replay;
+mod subscriber;
+
+mod counters;
+mod health;
+
+mod publisher;
+
+mod arguments;
+mod config;
+mod daemon;
+
+pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
+pub use config::{Config, JournalConfig};
+pub use counters::{Counter, Counters};
+pub use daemon::main;
+pub use health::Health;
+pub use publisher::{Endpoints, FatalError, Publisher};

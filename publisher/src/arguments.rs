@@ -1,0 +1,234 @@
+//! The command line of `lava-publisher`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+use lavabus_store::{Options, Retention, Synchronous};
+use lavabus_zmtp::{BindOptions, Endpoint};
+
+use crate::config::{Config, JournalConfig};
+
+/// LAVA's `INTERNAL_EVENT_SOCKET`, where its web processes push.
+const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
+/// LAVA's `EVENT_SOCKET`, for this machine only.
+const DEFAULT_PUBLISH: &str = "tcp://127.0.0.1:5500";
+/// File descriptors that are not connections: the database, listeners, logs, and some to spare.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Publishes the events of a LAVA lab: receives them from LAVA and from test jobs, keeps them in a journal, and sends
+/// them to every ZeroMQ subscriber, who can also ask for what it missed.
+///
+/// Without options it stands where LAVA's own publisher stood, for subscribers on this machine. To open it to the
+/// network, say so: --publish tcp://*:5500 (events of private jobs included; the port has no login).
+#[derive(Debug, Parser)]
+#[command(name = "lava-publisher", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Where LAVA and others push events (PULL): tcp://HOST:PORT or ipc://PATH. May be repeated.
+    #[arg(long, value_name = "ENDPOINT", default_value = DEFAULT_INTAKE, num_args = 1..)]
+    pub intake: Vec<Endpoint>,
+
+    /// Where subscribers connect (PUB): tcp://HOST:PORT or ipc://PATH. `*` is every IPv4 address. May be repeated.
+    #[arg(long, value_name = "ENDPOINT", default_value = DEFAULT_PUBLISH, num_args = 1..)]
+    pub publish: Vec<Endpoint>,
+
+    /// The journal's database. Default: events.db under $STATE_DIRECTORY, else /var/lib/lava-publisher for root, else
+    /// the user's state folder.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_journal")]
+    pub db: Option<PathBuf>,
+
+    /// Keep nothing: who misses an event has lost it, but for the newest ones in memory.
+    #[arg(long)]
+    pub no_journal: bool,
+
+    /// When an event counts as kept: `full`, when it is on the disk; `normal`, when the system has it (survives the
+    /// end of the process, not a loss of power).
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    pub synchronous: SynchronousLevel,
+
+    /// Keep events this long, such as 30d or 12h.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
+    pub retain: Duration,
+
+    /// Keep events up to this size of the database, such as 4G or 500M. Whichever limit comes first counts.
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
+    pub retain_size: u64,
+
+    /// The second port, for HTTP. This version has none yet: `off` is all that it takes.
+    #[arg(long, value_name = "ADDRESS|off", default_value = "off", value_parser = http)]
+    pub http: Http,
+
+    /// Subscribers from these networks may ask for all of the past, such as 10.0.0.0/8. Those of this machine always
+    /// may; others get the last hour (see --resume-window). May be repeated.
+    #[arg(long, value_name = "CIDR", num_args = 1..)]
+    pub history_from: Vec<IpNet>,
+
+    /// Everybody may ask for what was received within this time, so that an outage costs nothing.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub resume_window: Duration,
+
+    /// A subscriber that reads nothing is disconnected after this time.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub stalled_timeout: Duration,
+
+    /// Memory for the newest events, such as 64M; older ones are read from the journal.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    pub ring: u64,
+
+    /// Access mode of ipc sockets, octal.
+    #[arg(long, value_name = "MODE", default_value = "660", value_parser = mode)]
+    pub ipc_mode: u32,
+
+    /// Group of ipc sockets, so that LAVA's web processes may write to them.
+    #[arg(long, value_name = "GROUP")]
+    pub ipc_group: Option<String>,
+
+    /// How much is logged.
+    #[arg(short, long, value_name = "LEVEL", default_value = "INFO", ignore_case = true)]
+    pub level: Level,
+
+    /// Where the log goes; `-` is standard error.
+    #[arg(short = 'o', long, value_name = "FILE|-", default_value = "-")]
+    pub log_file: PathBuf,
+
+    /// Check the options and print what would be done; do nothing.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `--synchronous`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SynchronousLevel {
+    /// On the disk.
+    Full,
+    /// With the system.
+    Normal,
+}
+
+/// `--level`, LAVA's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+#[value(rename_all = "UPPER")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// `--http`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// No second port.
+    Off,
+}
+
+/// Options that do not go together, or that cannot work here.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// No place for the database.
+    #[error("no place for the journal's database: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; name one with --db PATH, or go without: --no-journal")]
+    NoDatabasePath,
+}
+
+impl Arguments {
+    /// The configuration that these options mean, on a machine with so many file descriptors.
+    pub fn config(&self, descriptors: u64) -> Result<Config, ArgumentError> {
+        let mut config = Config::new(self.intake.clone(), self.publish.clone());
+        if !self.no_journal {
+            let path = self.db.clone().or_else(lavabus_store::location::default_path).ok_or(ArgumentError::NoDatabasePath)?;
+            let synchronous = match self.synchronous {
+                SynchronousLevel::Full => Synchronous::Full,
+                SynchronousLevel::Normal => Synchronous::Normal,
+            };
+            let options = Options { synchronous, ..Options::default() };
+            let retention = Retention { max_age: Some(self.retain), max_bytes: Some(self.retain_size) };
+            config.journal = Some(JournalConfig { path, options, retention });
+        }
+        config.ring_bytes = usize::try_from(self.ring).unwrap_or(usize::MAX);
+        config.history_from = self.history_from.clone();
+        config.resume_window = self.resume_window;
+        config.heartbeat.stalled_timeout = self.stalled_timeout;
+        let connections = usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
+        config.max_connections = config.max_connections.min(connections.max(1));
+        config.bind = BindOptions { ipc_mode: self.ipc_mode, ipc_group: self.ipc_group.clone(), ..config.bind };
+        Ok(config)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    lavabus_protocol::time::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KIB" => 1 << 10,
+        "M" | "MIB" => 1 << 20,
+        "G" | "GIB" => 1 << 30,
+        other => return Err(format!("{other:?} is no unit of size; use K, M or G, such as 500M")),
+    };
+    let count: u64 = digits.parse().map_err(|_| "expected a whole number and a unit, such as 500M".to_owned())?;
+    count.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "a size between 1 and 16 EiB".to_owned())
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected an octal mode between 0 and 777, such as 660".to_owned()),
+    }
+}
+
+fn http(text: &str) -> Result<Http, String> {
+    match text {
+        "off" => Ok(Http::Off),
+        _ => Err("this version has no HTTP port yet; use off".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from([&["lava-publisher"], arguments].concat())
+    }
+
+    #[test]
+    fn without_options_it_stands_where_lavas_stood() {
+        let config = parse(&["--db", "/tmp/x.db"]).unwrap().config(1024).unwrap();
+        assert_eq!(config.intake, ["ipc:///tmp/lava.events".parse().unwrap()]);
+        assert_eq!(config.publish, ["tcp://127.0.0.1:5500".parse().unwrap()]);
+        assert_eq!(config.journal.unwrap().retention, Retention::default());
+        assert_eq!(config.max_connections, 1024 - 64);
+    }
+
+    #[test]
+    fn bad_values_name_the_option_and_the_way_out() {
+        for (arguments, expected) in [
+            (["--http", "127.0.0.1:8001"], "use off"),
+            (["--ring", "12 parsecs"], "use K, M or G"),
+            (["--retain-size", "0"], "a size between"),
+            (["--ipc-mode", "999"], "octal mode"),
+            (["--publish", "http://x"], "tcp://"),
+            (["--retain", "soon"], "--retain"),
+            (["--history-from", "10.0.0.0/99"], "--history-from"),
+            (["--level", "LOUD"], "DEBUG"),
+        ] {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(arguments[0]) && error.contains(expected), "{error}");
+        }
+        assert!(parse(&["--db", "x", "--no-journal"]).is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("4GiB"), Ok(4 << 30));
+        assert_eq!(size("12"), Ok(12));
+        assert!(size("99999999999G").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! What a publisher is told to do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use lavabus_store::{Options, Retention};
+use lavabus_zmtp::{BindOptions, Endpoint, HeartbeatConfig, Limits};
+
+/// A publisher's whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where producers connect (PUSH).
+    pub intake: Vec<Endpoint>,
+    /// Where subscribers connect (SUB).
+    pub publish: Vec<Endpoint>,
+    /// The journal; None: the ring in memory is all there is.
+    pub journal: Option<JournalConfig>,
+    /// The newest events are kept in memory up to this many bytes.
+    pub ring_bytes: usize,
+    /// Networks whose peers may ask for all of the past. Local peers always may.
+    pub history_from: Vec<IpNet>,
+    /// Everybody may ask for what was received within this time.
+    pub resume_window: Duration,
+    /// What a peer may send.
+    pub limits: Limits,
+    /// Subscriptions that one connection may hold.
+    pub max_subscriptions: usize,
+    /// Connections of all kinds together.
+    pub max_connections: usize,
+    /// Heartbeats to producers and subscribers.
+    pub heartbeat: HeartbeatConfig,
+    /// Mode and group of ipc sockets.
+    pub bind: BindOptions,
+}
+
+/// Where and how events are kept.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// The database.
+    pub path: PathBuf,
+    /// How it is written.
+    pub options: Options,
+    /// How long events are kept.
+    pub retention: Retention,
+}
+
+impl Config {
+    /// Defaults, with these endpoints and no journal.
+    pub fn new(intake: Vec<Endpoint>, publish: Vec<Endpoint>) -> Config {
+        Config {
+            intake,
+            publish,
+            journal: None,
+            ring_bytes: 64 * 1024 * 1024,
+            history_from: Vec::new(),
+            resume_window: Duration::from_secs(3600),
+            limits: Limits::default(),
+            max_subscriptions: 10_000,
+            max_connections: 8192,
+            heartbeat: HeartbeatConfig::default(),
+            bind: BindOptions::default(),
+        }
+    }
+
+    /// The same with a journal at this path.
+    pub fn with_journal(mut self, path: impl Into<PathBuf>) -> Config {
+        let (options, retention) = (Options::default(), Retention::default());
+        self.journal = Some(JournalConfig { path: path.into(), options, retention });
+        self
+    }
+}

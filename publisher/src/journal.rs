@@ -1,0 +1,283 @@
+//! The journal's thread: commits what was admitted in groups, and only then hands it to the fan-out.
+//!
+//! While the disk does not take anything, events go out live without a number and wait in memory (`trouble`).
+
+mod rejections;
+mod trouble;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lavabus_protocol::Refusal;
+use lavabus_store::{Appended, Group, Journal, NewEvent, PruneBudget, Reader, Retention, StoreError};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use self::rejections::Rejections;
+use self::trouble::Trouble;
+use crate::admission::{Admitted, AdmittedMessage};
+use crate::counters::Counters;
+use crate::fan_out::{FanOut, Numbers};
+use crate::health::Health;
+
+/// A group holds about that many events: enough that a sync of the disk costs each of them little.
+const GROUP_EVENTS: usize = 2000;
+/// With nothing to commit for this long, and something else to do, that is done.
+const IDLE: Duration = Duration::from_millis(20);
+/// The thread looks around this often at least.
+const TICK: Duration = Duration::from_secs(1);
+/// Events that the projections take in at a time, so that a commit does not wait long for them.
+const PROJECTED_AT_ONCE: u64 = 1000;
+/// Projections may be that far behind while there is much to commit.
+const PROJECTIONS_MAY_LAG: u64 = 1_000_000;
+/// Retention is looked at this often.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the intake hands over: the events and refusals of one run of messages.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) admitted: Admitted,
+    /// In µs since 1970.
+    pub(crate) received_us: i64,
+    pub(crate) peer: Arc<str>,
+}
+
+/// The thread's state. It alone writes to the database.
+#[derive(Debug)]
+pub(crate) struct JournalWriter {
+    pub(crate) journal: Journal,
+    /// Looks up what was committed while the disk is in trouble.
+    pub(crate) reader: Reader,
+    pub(crate) fan_out: Arc<FanOut>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) health: Arc<Health>,
+    /// The oldest number in the journal.
+    pub(crate) oldest: Arc<AtomicU64>,
+    pub(crate) retention: Retention,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rejections: Rejections,
+    trouble: Option<Trouble>,
+    projections_behind: bool,
+    last_projected: Option<Instant>,
+    last_pruned: Option<Instant>,
+}
+
+/// What became of the events of a group, one entry each, in order.
+type Accepted = Vec<bool>;
+
+impl JournalWriter {
+    pub(crate) fn new(
+        journal: Journal,
+        reader: Reader,
+        fan_out: Arc<FanOut>,
+        counters: Arc<Counters>,
+        health: Arc<Health>,
+        oldest: Arc<AtomicU64>,
+        retention: Retention,
+    ) -> JournalWriter {
+        let state = State { projections_behind: true, ..State::default() };
+        JournalWriter { journal, reader, fan_out, counters, health, oldest, retention, state }
+    }
+
+    /// Works until all senders are gone and everything they sent is committed.
+    pub(crate) fn run(mut self, mut submissions: mpsc::Receiver<Submission>, runtime: &Handle) -> Result<(), StoreError> {
+        let mut group = Vec::new();
+        loop {
+            let pause = self.pause();
+            match runtime.block_on(async { tokio::time::timeout(pause, submissions.recv()).await }) {
+                Ok(Some(first)) => {
+                    let mut events = first.admitted.messages.len();
+                    group.push(first);
+                    while events < GROUP_EVENTS
+                        && let Ok(next) = submissions.try_recv()
+                    {
+                        events += next.admitted.messages.len();
+                        group.push(next);
+                    }
+                    self.take(&mut group);
+                    self.state.projections_behind = true;
+                    group.clear();
+                    let due = self.state.last_projected.is_none_or(|last| last.elapsed() >= TICK);
+                    if due && events < GROUP_EVENTS / 4 {
+                        self.upkeep();
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.upkeep();
+                    if self.state.trouble.is_some() {
+                        self.recover();
+                    }
+                }
+            }
+            self.health.journal_turned();
+        }
+        self.finish()
+    }
+
+    fn pause(&self) -> Duration {
+        let something_to_do = self.state.projections_behind || self.state.rejections.are_due();
+        if something_to_do && self.state.trouble.is_none() { IDLE } else { TICK }
+    }
+
+    /// Refusals are remembered, events committed and published; or published without a number.
+    fn take(&mut self, group: &mut [Submission]) {
+        for submission in &mut *group {
+            let received_us = submission.received_us;
+            for refused in submission.admitted.refused.drain(..) {
+                self.state.rejections.add(refused, received_us, &submission.peer);
+            }
+        }
+        if group.iter().all(|submission| submission.admitted.messages.is_empty()) {
+            return;
+        }
+        if self.state.trouble.is_some() && !self.recover() {
+            return self.publish_unnumbered(group);
+        }
+        let first = self.journal.head() + 1;
+        match self.commit(group) {
+            Ok(accepted) => {
+                let mut accepted = accepted.into_iter();
+                let events = group.iter().flat_map(|submission| submission.admitted.events());
+                let events = events.filter(|_| accepted.next().unwrap_or(false));
+                self.fan_out.publish(events, Numbers::From(first), |_| ());
+                let count = self.journal.head() + 1 - first;
+                self.counters.committed.add(count);
+                self.counters.published.add(count);
+                if self.oldest.load(Ordering::Relaxed) == 0 {
+                    self.oldest.store(first, Ordering::Relaxed);
+                }
+            }
+            Err(cause) => {
+                error!(%cause, "the journal cannot write: events go out live without a number until it can");
+                self.health.journal_writes(false);
+                self.state.trouble = Some(Trouble::new(Instant::now()));
+                self.publish_unnumbered(group);
+            }
+        }
+    }
+
+    fn commit(&mut self, submissions: &[Submission]) -> Result<Accepted, StoreError> {
+        let mut accepted = Vec::with_capacity(GROUP_EVENTS);
+        let mut conflicts = Vec::new();
+        let mut repeats = 0;
+        let mut group = self.journal.group()?;
+        for submission in submissions {
+            for (bytes, message) in submission.admitted.events() {
+                let appended = append(&mut group, bytes, message, submission.received_us)?;
+                accepted.push(matches!(appended, Appended::New(_)));
+                match appended {
+                    Appended::New(_) => {}
+                    Appended::Repeat(_) => repeats += 1,
+                    Appended::Conflict(_) => conflicts.push((bytes, submission)),
+                }
+            }
+        }
+        self.state.rejections.write(&mut group)?;
+        group.commit()?;
+        self.state.rejections.written();
+        self.counters.repeated.add(repeats);
+        for (bytes, submission) in conflicts {
+            self.counters.refused.add(1);
+            self.state.rejections.add_message(
+                Refusal::UuidConflict.reason(),
+                bytes,
+                submission.received_us,
+                &submission.peer,
+            );
+        }
+        Ok(accepted)
+    }
+
+    /// What is done when there is nothing to commit, a little at a time.
+    fn upkeep(&mut self) {
+        if self.state.trouble.is_some() {
+            return;
+        }
+        if self.state.rejections.are_due() {
+            let written = self.journal.group().and_then(|mut group| {
+                self.state.rejections.write(&mut group)?;
+                group.commit()
+            });
+            match written {
+                Ok(()) => self.state.rejections.written(),
+                Err(cause) => warn!(%cause, "refused messages could not be kept"),
+            }
+        }
+        if self.state.projections_behind {
+            self.state.last_projected = Some(Instant::now());
+            match self.journal.project(PROJECTED_AT_ONCE) {
+                Ok(projected) => self.state.projections_behind = projected.behind > 0,
+                Err(cause) => {
+                    self.state.projections_behind = false;
+                    warn!(%cause, "the projections could not be brought up to date; they are tried again");
+                }
+            }
+        }
+        if self.state.last_pruned.is_none_or(|last| last.elapsed() >= PRUNE_INTERVAL) {
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        self.state.last_pruned = Some(Instant::now());
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        match self.journal.prune(&self.retention, now_us, &PruneBudget::default()) {
+            Ok(pruned) => {
+                if pruned.events > 0
+                    && let Ok(oldest) = self.journal.oldest()
+                {
+                    self.oldest.store(oldest.unwrap_or(0), Ordering::Relaxed);
+                }
+                if pruned.more {
+                    self.state.last_pruned = None;
+                }
+            }
+            Err(cause) => warn!(%cause, "old events could not be removed; it is tried again"),
+        }
+    }
+
+    /// Everything was read: the rest is written, and the database closed cleanly.
+    fn finish(mut self) -> Result<(), StoreError> {
+        if self.state.trouble.is_some() && !self.recover_now() {
+            let waiting = self.state.trouble.as_ref().map_or(0, Trouble::waiting);
+            error!(events = waiting, "the disk is still in trouble: these events were published but are not kept");
+            return Ok(());
+        }
+        if !self.state.rejections.is_empty() {
+            let mut group = self.journal.group()?;
+            self.state.rejections.write(&mut group)?;
+            group.commit()?;
+        }
+        info!(head = self.journal.head(), "journal closed");
+        self.journal.close()
+    }
+}
+
+/// Appends an event from its ZMTP bytes.
+fn append(
+    group: &mut Group<'_>,
+    bytes: &[u8],
+    message: &AdmittedMessage,
+    received_us: i64,
+) -> Result<Appended, StoreError> {
+    let [topic, sent, user, data] = texts(bytes);
+    group.append(&NewEvent { id: &message.id, received_us, topic, sent, user, data })
+}
+
+/// The frames of an admitted event that the journal keeps as text: all but the UUID.
+fn texts(bytes: &[u8]) -> [&str; 4] {
+    let mut frames = lavabus_zmtp::frames(bytes);
+    let mut next = || {
+        let frame = frames.next().expect("an admitted event has five frames");
+        std::str::from_utf8(frame).expect("an admitted event's frames are UTF-8")
+    };
+    let (topic, _uuid, sent, user, data) = (next(), next(), next(), next(), next());
+    [topic, sent, user, data]
+}

@@ -1,0 +1,300 @@
+//! All wiring of the daemon: which stage feeds which, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use lavabus_protocol::Epoch;
+use lavabus_store::{Checkpointer, Journal, OpenError, Reader, StoreError};
+use lavabus_zmtp::{BindError, Endpoint, Limits, Listener, SocketType};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::config::{Config, JournalConfig};
+use crate::connections::Doors;
+use crate::counters::Counters;
+use crate::fan_out::FanOut;
+use crate::health::Health;
+use crate::history::History;
+use crate::intake::{Intake, Next};
+use crate::journal::JournalWriter;
+use crate::replay::Replays;
+use crate::subscriber::{End, Shared, Subscriber};
+
+/// Runs that wait for the journal, 64 KiB each at most.
+const SUBMISSIONS: usize = 64;
+/// Subscribers that are not slow have everything within this time at the end; the others are cut off.
+const FLUSH: Duration = Duration::from_secs(4);
+/// A subscriber sends subscriptions only.
+const MAX_SUBSCRIPTION_MESSAGE: usize = 16 * 1024;
+
+/// Why a publisher cannot go on. It has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FatalError {
+    /// An endpoint could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The journal could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The journal could not be closed, or its thread gave up.
+    #[error("the journal: {0}")]
+    Journal(#[from] StoreError),
+    /// A part of the publisher panicked: a defect.
+    #[error("the {0} has panicked; what it was given last is in the log")]
+    Panicked(&'static str),
+}
+
+/// The endpoints that a publisher listens on, with their real ports.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// For producers.
+    pub intake: Vec<Endpoint>,
+    /// For subscribers.
+    pub publish: Vec<Endpoint>,
+}
+
+/// A publisher whose sockets are bound and whose journal is open.
+#[derive(Debug)]
+pub struct Publisher {
+    config: Config,
+    intake: Vec<Listener>,
+    publish: Vec<Listener>,
+    journal: Option<(Journal, JournalConfig)>,
+    counters: Arc<Counters>,
+    health: Arc<Health>,
+}
+
+impl Publisher {
+    /// Opens the journal and binds all endpoints. Nothing is read or sent yet.
+    pub async fn bind(config: Config) -> Result<Publisher, FatalError> {
+        let journal = match config.journal.clone() {
+            None => None,
+            Some(journal) => {
+                let (path, options) = (journal.path.clone(), journal.options.clone());
+                let opened = tokio::task::spawn_blocking(move || Journal::open(path, &options)).await;
+                Some((opened.map_err(|_| FatalError::Panicked("journal"))??, journal))
+            }
+        };
+        if let Some(salvage) = journal.as_ref().and_then(|(journal, _)| journal.salvage()) {
+            warn!(?salvage, "the database was damaged: it was moved aside and a new one begun");
+        }
+        let (mut intake, mut publish) = (Vec::new(), Vec::new());
+        for endpoint in &config.intake {
+            intake.push(Listener::bind(endpoint, &config.bind).await?);
+        }
+        for endpoint in &config.publish {
+            publish.push(Listener::bind(endpoint, &config.bind).await?);
+        }
+        let health = Arc::new(Health::new(journal.is_some()));
+        Ok(Publisher { config, intake, publish, journal, counters: Arc::default(), health })
+    }
+
+    /// Where it listens.
+    pub fn endpoints(&self) -> Endpoints {
+        let endpoints = |listeners: &[Listener]| listeners.iter().map(|l| l.local_endpoint().clone()).collect();
+        Endpoints { intake: endpoints(&self.intake), publish: endpoints(&self.publish) }
+    }
+
+    /// What happened so far, counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Whether events can pass.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Works until `shutdown` is cancelled, then ends in order: no new connections, read what producers already sent,
+    /// commit it, flush it to the subscribers.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
+        let Publisher { config, intake, publish, journal, counters, health } = self;
+        let epoch = journal.as_ref().map_or_else(new_epoch, |(journal, _)| *journal.epoch());
+        let head = journal.as_ref().map_or(0, |(journal, _)| journal.head());
+        let fan_out = Arc::new(FanOut::new(head, config.ring_bytes));
+        let oldest = Arc::new(AtomicU64::new(0));
+
+        let (mut writer, next, replays) = match journal {
+            None => (None, Next::FanOut(fan_out.clone()), None),
+            Some((journal, settings)) => {
+                if let Some(first) = journal.oldest()? {
+                    oldest.store(first, std::sync::atomic::Ordering::Relaxed);
+                }
+                let replays = Replays::start(journal.path(), epoch)?;
+                let reader = Reader::open(journal.path())?;
+                let checkpointer = Checkpointer::open(&journal)?;
+                let (sender, submissions) = mpsc::channel(SUBMISSIONS);
+                let writer = JournalWriter::new(
+                    journal,
+                    reader,
+                    fan_out.clone(),
+                    counters.clone(),
+                    health.clone(),
+                    oldest.clone(),
+                    settings.retention,
+                );
+                let runtime = tokio::runtime::Handle::current();
+                let thread = JournalThread::spawn(move || writer.run(submissions, &runtime), checkpointer);
+                (Some(thread), Next::Journal(sender), Some(replays))
+            }
+        };
+
+        let closing = CancellationToken::new();
+        let (producers, subscribers) = (TaskTracker::new(), TaskTracker::new());
+        let listeners = TaskTracker::new();
+        let connections = Arc::new(Semaphore::new(config.max_connections));
+        let doors = |tasks: &TaskTracker, limits: &Limits| Doors {
+            limits: limits.clone(),
+            connections: connections.clone(),
+            counters: counters.clone(),
+            closing: closing.clone(),
+            tasks: tasks.clone(),
+        };
+
+        let shared = Arc::new(Shared {
+            fan_out,
+            replays,
+            epoch,
+            oldest,
+            counters: counters.clone(),
+            history: History { networks: config.history_from, resume_window: config.resume_window },
+            limits: Limits {
+                frame: MAX_SUBSCRIPTION_MESSAGE,
+                message: MAX_SUBSCRIPTION_MESSAGE,
+                command: MAX_SUBSCRIPTION_MESSAGE,
+                skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
+                ..config.limits.clone()
+            },
+            heartbeat: config.heartbeat.clone(),
+            max_subscriptions: config.max_subscriptions,
+        });
+        let drain = CancellationToken::new();
+        for listener in publish {
+            let doors = doors(&subscribers, &shared.limits);
+            let (shared, drain) = (shared.clone(), drain.clone());
+            let serve = move |stream, peer| serve_subscriber(shared.clone(), drain.clone(), stream, peer);
+            listeners.spawn(async move { doors.accept(listener, SocketType::Pub, serve).await });
+        }
+        let to_journal = Intake {
+            next,
+            counters: counters.clone(),
+            heartbeat: config.heartbeat,
+            limits: config.limits.clone(),
+            closing: closing.clone(),
+        };
+        for listener in intake {
+            let doors = doors(&producers, &config.limits);
+            let to_journal = to_journal.clone();
+            let serve = move |stream, peer| to_journal.clone().serve(stream, peer);
+            listeners.spawn(async move { doors.accept(listener, SocketType::Pull, serve).await });
+        }
+        // The journal's channel ends with its last producer.
+        drop(to_journal);
+
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            ended = ended_early(&mut writer) => return Err(ended),
+        }
+        info!("ending: no new connections, reading what producers already sent");
+        closing.cancel();
+        for tracker in [&listeners, &producers] {
+            tracker.close();
+            tracker.wait().await;
+        }
+        if let Some(writer) = writer {
+            writer.finished().await?;
+        }
+        drain.cancel();
+        subscribers.close();
+        if tokio::time::timeout(FLUSH, subscribers.wait()).await.is_err() {
+            warn!(subscribers = subscribers.len(), "cut off subscribers that are too slow to take the rest");
+        }
+        Ok(())
+    }
+}
+
+fn new_epoch() -> Epoch {
+    Epoch::from_u32(uuid::Uuid::new_v4().as_fields().0)
+}
+
+async fn serve_subscriber(
+    shared: Arc<Shared>,
+    drain: CancellationToken,
+    stream: lavabus_zmtp::Stream,
+    peer: lavabus_zmtp::Peer,
+) {
+    let counters = shared.counters.clone();
+    counters.subscribers.add(1);
+    let address = stream.peer();
+    if peer.minor == 0 {
+        // It may not know PING.
+        if let Err(error) = stream.set_keepalive(shared.heartbeat.timeout) {
+            debug!(peer = %address, %error, "no TCP keepalive");
+        }
+    }
+    let end = Subscriber::new(shared, stream, peer).run(drain).await;
+    match &end {
+        End::Closed | End::Drained => return debug!(peer = %address, "subscriber gone: {end}"),
+        End::Malformed(_) | End::Oversize => counters.malformed_peers.add(1),
+        End::Dead => counters.dead_peers.add(1),
+        End::Stalled => counters.stalled_peers.add(1),
+        End::TooManySubscriptions(_) | End::SubscriptionsFull => counters.too_many_subscriptions.add(1),
+        End::Io(_) | End::Journal(_) => {}
+    }
+    warn!(peer = %address, "subscriber disconnected: {end}");
+}
+
+/// The journal's thread and the one that copies its log.
+struct JournalThread {
+    done: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+impl JournalThread {
+    fn spawn(
+        work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+        checkpointer: Checkpointer,
+    ) -> JournalThread {
+        let (sender, done) = oneshot::channel();
+        let (ended, end) = std::sync::mpsc::sync_channel::<()>(0);
+        let spawn = |name: &str| std::thread::Builder::new().name(name.into());
+        spawn("checkpoint")
+            .spawn(move || {
+                while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(CHECKPOINT_INTERVAL) {
+                    if let Err(error) = checkpointer.run() {
+                        debug!(%error, "checkpoint");
+                    }
+                }
+            })
+            .expect("the process may have threads");
+        spawn("journal")
+            .spawn(move || {
+                // A panic drops the sender, which is seen as one.
+                let result = work();
+                drop(ended);
+                let _ = sender.send(result);
+            })
+            .expect("the process may have threads");
+        JournalThread { done }
+    }
+
+    async fn finished(self) -> Result<(), FatalError> {
+        Ok(self.done.await.map_err(|_| FatalError::Panicked("journal"))??)
+    }
+}
+
+/// The log is copied into the database this often.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Completes only if the journal's thread ended though nobody asked it to.
+async fn ended_early(writer: &mut Option<JournalThread>) -> FatalError {
+    match writer {
+        None => std::future::pending().await,
+        Some(thread) => match (&mut thread.done).await {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => FatalError::Panicked("journal"),
+        },
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading the journal for subscribers: pages of encoded events, resume points, snapshots.
+//!
+//! Two connections to the database, each on a thread of its own, serve everybody; whoever wants one waits in line for
+//! one page at a time. A page is dropped when its subscriber stalls, so no more than two pages are in memory.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use lavabus_protocol::{Cursor, Epoch, GapReason, SnapshotScope};
+use lavabus_store::{EventRow, OpenError, Reader, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::fan_out::matching::PrefixSet;
+use crate::numbered;
+
+/// Connections to the database for all readers together.
+const READERS: usize = 2;
+/// A page holds about that many bytes of encoded events.
+const PAGE_BYTES: usize = 256 * 1024;
+/// A page looks at so many events at most, so that nobody waits long for one that matches little.
+const PAGE_ROWS: u64 = 20_000;
+/// A version 1 UUID that is not known resumes at its own time less this.
+const UNKNOWN_CURSOR_SLACK: Duration = Duration::from_secs(60);
+/// Whole snapshots that may be in memory at a time.
+const MAX_SNAPSHOTS: usize = 4;
+/// An unfinished job belongs to a snapshot if it was heard of in the last 7 days.
+const SNAPSHOT_JOB_AGE_US: i64 = 7 * 24 * 3600 * 1_000_000;
+
+/// Events from the journal, encoded for one subscriber.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) bytes: BytesMut,
+    pub(crate) marks: Vec<PageMark>,
+    /// Everything up to this number was looked at.
+    pub(crate) after: u64,
+    /// Bytes that went out.
+    pub(crate) sent: usize,
+}
+
+/// Where one event of a page ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageMark {
+    pub(crate) end: usize,
+    pub(crate) sequence: u64,
+}
+
+/// What a page shall hold.
+#[derive(Clone, Debug)]
+pub(crate) struct PageRequest {
+    pub(crate) after: u64,
+    pub(crate) upto: u64,
+    pub(crate) prefixes: Arc<PrefixSet>,
+    /// With a sixth frame that tells the number.
+    pub(crate) numbered: bool,
+}
+
+/// Where a cursor leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub(crate) after: u64,
+    /// Something that was asked for cannot be had.
+    pub(crate) gap: Option<GapReason>,
+}
+
+/// The newest events of some objects, encoded, as of an event number.
+#[derive(Debug)]
+pub(crate) struct EncodedSnapshot {
+    pub(crate) position: u64,
+    pub(crate) events: u64,
+    pub(crate) page: Page,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+type Task = Box<dyn FnOnce(&Reader) + Send>;
+
+/// The line in front of the two database connections.
+#[derive(Debug)]
+pub(crate) struct Replays {
+    /// One permit a reader, held by a task until it has run.
+    free: Arc<Semaphore>,
+    tasks: SyncSender<Task>,
+    /// One permit a whole snapshot that is in memory.
+    snapshots: Arc<Semaphore>,
+    epoch: Epoch,
+}
+
+impl Replays {
+    /// Starts the reader threads. They end when this is dropped.
+    pub(crate) fn start(path: &Path, epoch: Epoch) -> Result<Arc<Replays>, OpenError> {
+        let (tasks, waiting) = std::sync::mpsc::sync_channel::<Task>(READERS);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for n in 0..READERS {
+            let reader = Reader::open(path)?;
+            let waiting = waiting.clone();
+            let next = move || waiting.lock().expect("no holder of this lock panics").recv().ok();
+            let thread = std::thread::Builder::new().name(format!("replay-{n}"));
+            thread
+                .spawn(move || std::iter::from_fn(next).for_each(|task| task(&reader)))
+                .expect("the process may have threads");
+        }
+        let snapshots = Arc::new(Semaphore::new(MAX_SNAPSHOTS));
+        Ok(Arc::new(Replays { free: Arc::new(Semaphore::new(READERS)), tasks, snapshots, epoch }))
+    }
+
+    /// Waits for a reader and runs one short task on it. Cancel-safe: a task under way ends without an audience.
+    async fn ask<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ReplayError> {
+        let permit = self.free.clone().acquire_owned().await.map_err(|_| ReplayError::Ended)?;
+        let (answer, answered) = oneshot::channel();
+        let task: Task = Box::new(move |reader| {
+            let result = task(reader);
+            drop(permit);
+            let _ = answer.send(result);
+        });
+        self.tasks.try_send(task).map_err(|_| ReplayError::Ended)?;
+        Ok(answered.await.map_err(|_| ReplayError::Ended)??)
+    }
+}
+
+impl Replays {
+    /// The next wanted events after a number.
+    pub(crate) async fn page(&self, request: PageRequest) -> Result<Page, ReplayError> {
+        let epoch = self.epoch;
+        self.ask(move |reader| page(reader, &request, epoch)).await
+    }
+
+    /// The point to go on from, of all the cursors that a client sent the furthest, and not before `earliest`, a time
+    /// of receipt in µs since 1970.
+    pub(crate) async fn resume(&self, cursors: Vec<Cursor>, earliest: Option<i64>) -> Result<Resume, ReplayError> {
+        let epoch = self.epoch;
+        self.ask(move |reader| {
+            let mut furthest: Option<Resume> = None;
+            for cursor in &cursors {
+                let resume = resume(reader, cursor, epoch)?;
+                if furthest.as_ref().is_none_or(|furthest| is_further(&resume, furthest)) {
+                    furthest = Some(resume);
+                }
+            }
+            let mut resume = furthest.unwrap_or(Resume { after: reader.head()?, gap: None });
+            if let Some(earliest) = earliest {
+                let permitted = reader.seq_received_since(earliest)? - 1;
+                if resume.after < permitted {
+                    resume = Resume { after: permitted, gap: Some(GapReason::NotPermitted) };
+                }
+            }
+            Ok(resume)
+        })
+        .await
+    }
+
+    /// The newest event of each object in the scope.
+    pub(crate) async fn snapshot(&self, scope: SnapshotScope, numbered: bool) -> Result<EncodedSnapshot, ReplayError> {
+        let memory = match scope {
+            SnapshotScope::One { .. } => None,
+            SnapshotScope::All => {
+                Some(self.snapshots.clone().acquire_owned().await.map_err(|_| ReplayError::Ended)?)
+            }
+        };
+        let epoch = self.epoch;
+        let jobs_since = Timestamp::now().as_microsecond() - SNAPSHOT_JOB_AGE_US;
+        self.ask(move |reader| {
+            let snapshot = reader.snapshot(&scope, jobs_since)?;
+            let mut page = Page::new(snapshot.position);
+            for event in &snapshot.events {
+                page.push(&event.row(), numbered.then_some(epoch));
+            }
+            Ok(EncodedSnapshot {
+                position: snapshot.position,
+                events: snapshot.events.len() as u64,
+                page,
+                _memory: memory,
+            })
+        })
+        .await
+    }
+}
+
+impl Page {
+    fn new(after: u64) -> Page {
+        Page { bytes: BytesMut::new(), marks: Vec::new(), after, sent: 0 }
+    }
+
+    fn push(&mut self, row: &EventRow<'_>, numbered: Option<Epoch>) {
+        let mut uuid = [0; 36];
+        let uuid = row.id.write(&mut uuid);
+        let frames = [row.topic, uuid, row.sent, row.user, row.data].map(str::as_bytes);
+        match numbered {
+            None => lavabus_zmtp::encode_message(&frames, &mut self.bytes),
+            Some(epoch) => numbered::encode(&frames, epoch, row.seq, &mut self.bytes),
+        }
+        self.marks.push(PageMark { end: self.bytes.len(), sequence: row.seq });
+    }
+}
+
+fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, StoreError> {
+    let mut page = Page::new(request.after);
+    let last = request.upto.min(request.after.saturating_add(PAGE_ROWS));
+    page.after = reader.scan(request.after, last, |row| {
+        if request.prefixes.matches(row.topic.as_bytes()) {
+            page.push(&row, request.numbered.then_some(epoch));
+        }
+        if page.bytes.len() < PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if page.bytes.len() < PAGE_BYTES {
+        // Numbers that were pruned meanwhile are looked at too.
+        page.after = page.after.max(last);
+    }
+    Ok(page)
+}
+
+fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, StoreError> {
+    if let Some(after) = reader.by_id(&cursor.uuid)? {
+        return Ok(Resume { after, gap: None });
+    }
+    let oldest = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
+    // A number of this epoch that was pruned: what is kept goes on behind it, or is said to be expired.
+    let expired = cursor.position.is_some_and(|position| position.epoch == epoch && position.seq <= oldest);
+    if expired {
+        return Ok(Resume { after: oldest, gap: Some(GapReason::Expired) });
+    }
+    let after = reader.first_id_at_or_after(&cursor.uuid, UNKNOWN_CURSOR_SLACK)?.map(|first| first - 1);
+    Ok(Resume { after: after.unwrap_or(oldest), gap: Some(GapReason::UnknownCursor) })
+}
+
+/// A cursor that is known is further than any that is not.
+fn is_further(one: &Resume, other: &Resume) -> bool {
+    (one.gap.is_none(), one.after) > (other.gap.is_none(), other.after)
+}
+
+/// The journal could not be read for a subscriber.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    #[error("the reader threads have ended")]
+    Ended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
