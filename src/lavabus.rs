@@ -1,1 +1,13 @@
-fn main() {}
+//! The subscriber's tool in a terminal or a CI script.
+
+use std::process::ExitCode;
+
+use lavabus_cli::Invocation;
+
+fn main() -> ExitCode {
+    match lavabus_cli::parse() {
+        Invocation::Demo(..) => ExitCode::FAILURE,
+        Invocation::Tool(arguments) => lavabus_cli::run(arguments),
+        Invocation::Ended(code) => code,
+    }
+}

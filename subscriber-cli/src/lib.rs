@@ -1,1 +1,83 @@
-//! .
+//! The subscriber's command-line tool: listen, filter, emit, play a lab, ask a journal.
+//!
+//! ```
+//! use lavabus_cli::{Arguments, Command, Exit};
+//!
+//! let arguments = Arguments::read(["lavabus", "listen", "--kind", "job", "--count", "1"])?;
+//! assert!(matches!(arguments.command, Command::Listen(_)));
+//!
+//! // A wrong flag is said in three lines: what, cause, what to try.
+//! let stop = Arguments::read(["lavabus", "listen", "--device", "~["]).unwrap_err();
+//! assert_eq!(stop.exit(), Exit::Usage);
+//! assert!(stop.to_string().starts_with("lavabus: --device"));
+//! # Ok::<(), lavabus_cli::Stop>(())
+//! ```
+//!
+//! # Map
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`arguments`], `usage` | the command line, and what is wrong with one |
+//! | [`exit`], [`failure`] | how the tool ends; the three lines of an error |
+//! | [`context`], [`bus`] | what all commands share |
+//! | [`filter`], `jq` | which events are wanted |
+//! | [`format`] | how events are written |
+//! | [`listen`] | print events |
+//! | [`emit`] | send events |
+//! | [`mock`], [`bench`], [`status`], [`rejected`] | play a lab, measure, look |
+//! | [`completions`] | for the shell, and the manual page |
+//!
+//! Data goes to standard output, all the rest to standard error. `lavabus demo` is only parsed here: it needs the
+//! publisher, which this crate does not know.
+
+pub mod arguments;
+pub mod bench;
+pub mod bus;
+pub mod completions;
+pub mod context;
+pub mod emit;
+pub mod exit;
+pub mod failure;
+pub mod filter;
+pub mod format;
+mod jq;
+pub mod listen;
+pub mod mock;
+pub mod rejected;
+mod run;
+pub mod status;
+mod usage;
+
+pub use arguments::{Arguments, Command, DemoArguments};
+pub use bus::Bus;
+pub use context::{Color, Context};
+pub use exit::Exit;
+pub use failure::Failure;
+pub use run::{block_on, run};
+pub use usage::Stop;
+
+use std::process::ExitCode;
+
+/// What the command line asks for.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // There is one a process.
+pub enum Invocation {
+    /// `lavabus demo`, to be run by the caller, in [`block_on`].
+    Demo(DemoArguments, Context),
+    /// Everything else, to be given to [`run`].
+    Tool(Arguments),
+    /// There is nothing to run: help was shown, or an error was said.
+    Ended(ExitCode),
+}
+
+/// Reads this process's command line.
+pub fn parse() -> Invocation {
+    match Arguments::read(std::env::args_os()) {
+        Ok(Arguments {
+            command: Command::Demo(demo),
+            global,
+        }) => Invocation::Demo(demo, global.context()),
+        Ok(arguments) => Invocation::Tool(arguments),
+        Err(stop) => Invocation::Ended(stop.print()),
+    }
+}

@@ -1,0 +1,138 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use lavabus_protocol::time::parse_duration;
+
+use crate::bus::Bus;
+use crate::context::{Color, Context};
+use crate::format::Format;
+use crate::{bench, completions, emit, listen, mock, rejected, status};
+
+/// The whole command line.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "lavabus",
+    version,
+    about = "Listen to, record, emit and play the events of hardware test labs",
+    after_help = AFTER_HELP,
+    max_term_width = 120,
+    infer_subcommands = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Arguments {
+    /// Arguments that all commands share.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 internal error, 2 usage, 20 no connection, 22 gap under --strict, 30 local database,
+124 time is over, 130 SIGINT, 143 SIGTERM. `lavabus help COMMAND` says more.";
+
+/// Arguments that all commands share. They may stand before or after the command.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Publish endpoint, tcp://HOST:PORT or ipc:///PATH; repeatable, each may have a name: NAME=ENDPOINT
+    #[arg(
+        long,
+        global = true,
+        env = "LAVABUS_BUS",
+        value_name = "ENDPOINT",
+        value_delimiter = ',',
+        default_value = "tcp://127.0.0.1:5500"
+    )]
+    pub bus: Vec<Bus>,
+
+    /// How events are written: plain, json (or jsonl), raw, csv, or template='{{ job }} {{ state }}'
+    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT")]
+    pub format: Option<Format>,
+
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    pub(crate) fn context(self) -> Context {
+        Context {
+            buses: self.bus,
+            format: self.format,
+            color: self.color.on_stdout(),
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // There is one a process.
+pub enum Command {
+    /// Print events as they come
+    Listen(listen::Arguments),
+    /// Send events to a publisher
+    Emit(emit::Arguments),
+    /// Play a lab: a publisher with made-up or recorded events
+    Mock(mock::Arguments),
+    /// Run a publisher with a made-up lab, to look at
+    Demo(DemoArguments),
+    /// Measure a publisher
+    Bench(bench::Arguments),
+    /// Show how a publisher and its journal are
+    Status(status::Arguments),
+    /// Show the messages that the publisher refused
+    Rejected(rejected::Arguments),
+    /// Write the completion script for a shell
+    Completions(completions::Arguments),
+    /// Write the manual page
+    Man,
+}
+
+/// Arguments of `lavabus demo`, which the program itself runs: it needs the publisher too.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+pub struct DemoArguments {
+    /// End after this time, such as 90s; otherwise on SIGINT
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Devices in the lab
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub devices: u16,
+
+    /// Events a second
+    #[arg(long, value_name = "EVENTS", default_value_t = 5.0, value_parser = rate)]
+    pub rate: f64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("expected a number above 0, such as 0.5 or 100".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Arguments::command().debug_assert();
+    }
+}

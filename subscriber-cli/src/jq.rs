@@ -1,0 +1,1 @@
+//! Programs in jq's language that keep or drop events.

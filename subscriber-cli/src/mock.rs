@@ -1,0 +1,23 @@
+//! `lavabus mock`.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Play a lab: a publisher with made-up or recorded events.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] says what failed, the cause, and the next thing to try.
+pub async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
+    Err(Failure::new(
+        Exit::Internal,
+        "`lavabus mock` cannot run",
+        "it is not there yet",
+        "a later version",
+    ))
+}

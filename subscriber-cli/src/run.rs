@@ -1,0 +1,118 @@
+//! From a command line to an exit code.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::{Arguments, Command};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{bench, completions, emit, listen, mock, rejected, status};
+
+/// A command that has not ended so long after a signal hangs in a write: it is not waited for.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the command, says what failed, and gives the exit code.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let context = arguments.global.context();
+    match arguments.command {
+        Command::Completions(shell) => end(completions::write(&shell)),
+        Command::Man => end(completions::write_manual()),
+        command => block_on(dispatch(command, &context)),
+    }
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Listen(arguments) => Box::pin(listen::run(arguments, context)).await,
+        Command::Emit(arguments) => Box::pin(emit::run(arguments, context)).await,
+        Command::Mock(arguments) => Box::pin(mock::run(arguments, context)).await,
+        Command::Bench(arguments) => Box::pin(bench::run(arguments, context)).await,
+        Command::Status(arguments) => Box::pin(status::run(arguments, context)).await,
+        Command::Rejected(arguments) => Box::pin(rejected::run(arguments, context)).await,
+        Command::Completions(_) | Command::Man => unreachable!("these need no runtime"),
+        Command::Demo(_) => Err(Failure::new(
+            Exit::Internal,
+            "this program has no demo",
+            "it was built without a publisher",
+            "`lavabus mock`",
+        )),
+    }
+}
+
+/// Runs a command's future until it ends or a signal comes, says what failed, and gives the exit code.
+///
+/// On SIGINT and SIGTERM the future is dropped: what has to be kept is to be kept in `Drop`.
+pub fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return end(Err(Failure::new(
+                Exit::Internal,
+                "cannot start",
+                error,
+                "see to the limits of processes and open files (ulimit -a)",
+            )));
+        }
+    };
+    let result = runtime.block_on(async {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => return Err(Failure::new(Exit::Internal, "cannot watch signals", error, "again")),
+        };
+        tokio::select! {
+            result = command => result,
+            exit = signals.next() => Ok(exit),
+        }
+    });
+    // A blocking read of standard input cannot be cancelled: it is not waited for.
+    runtime.shutdown_background();
+    end(result)
+}
+
+struct Signals(tokio::sync::mpsc::Receiver<Exit>);
+
+impl Signals {
+    /// Watches in a task of its own, for a command may hang in a write to a reader that does not read.
+    fn new() -> std::io::Result<Signals> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            let exit = tokio::select! {
+                _ = interrupt.recv() => Exit::Interrupted,
+                _ = terminate.recv() => Exit::Terminated,
+            };
+            let _ = sender.send(exit).await;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = tokio::time::sleep(GRACE) => {}
+            }
+            std::process::exit(i32::from(exit.code()));
+        });
+        Ok(Signals(receiver))
+    }
+
+    async fn next(&mut self) -> Exit {
+        match self.0.recv().await {
+            Some(exit) => exit,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn end(result: Result<Exit, Failure>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.is_silent() {
+                eprintln!("{failure}");
+            }
+            failure.exit().into()
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `lavabus status`.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Show how a publisher and its journal are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] says what failed, the cause, and the next thing to try.
+pub async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
+    Err(Failure::new(
+        Exit::Internal,
+        "`lavabus status` cannot run",
+        "it is not there yet",
+        "a later version",
+    ))
+}
