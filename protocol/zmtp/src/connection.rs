@@ -32,7 +32,7 @@ pub enum Received {
         /// Its first bytes as they came, headers included, at most 4 KiB.
         head: Bytes,
     },
-    /// The peer closed the connection, between two messages.
+    /// The peer closed or reset the connection, between two messages.
     Closed,
 }
 
@@ -236,9 +236,27 @@ impl Connection {
         Command::Ping { ttl, context }.encode(&mut self.outgoing);
     }
 
-    /// Says to the peer that nothing more is written.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        self.stream.shutdown_write()
+    /// Whether the peer's kernel has all that was written.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.outgoing.is_empty() && self.stream.is_acknowledged()
+    }
+
+    /// Waits for the next thing that the application is to know. Cancel-safe.
+    pub(crate) async fn receive(&mut self) -> Result<Received, ConnectionError> {
+        loop {
+            match self.next().await {
+                Ok(Event::Received(received)) => return Ok(received),
+                Ok(Event::Pong(_) | Event::Written) => {}
+                // A peer that leaves without reading our last PING resets the connection: no fault of a receiver's.
+                Err(ConnectionError::Io(error)) if is_end(&error) => {
+                    if self.decoder.is_between_messages(&self.incoming) {
+                        return Ok(Received::Closed);
+                    }
+                    return Err(ConnectionError::ClosedInMessage);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Waits for the next thing to happen. Cancel-safe.
@@ -409,6 +427,10 @@ fn connect_error(endpoint: &Endpoint, source: io::Error) -> ConnectError {
         }
         _ => ConnectError::Io { endpoint, source },
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 fn is_wait(error: &io::Error) -> bool {

@@ -1,6 +1,6 @@
 //! The receiving end of a producer's PUSH.
 
-use crate::connection::{Connection, ConnectionError, Event, Received};
+use crate::connection::{Connection, ConnectionError, Received};
 use crate::handshake::{HandshakeError, Peer};
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::Limits;
@@ -39,11 +39,7 @@ impl PullConnection {
     ///
     /// Cancel-safe: nothing is lost when the future is dropped. After `Closed` or an error, drop the connection.
     pub async fn next(&mut self) -> Result<Received, ConnectionError> {
-        loop {
-            if let Event::Received(received) = self.connection.next().await? {
-                return Ok(received);
-            }
-        }
+        self.connection.receive().await
     }
 
     /// Bytes are here that [`next`](Self::next) has not given out yet: the connection is not quiet.

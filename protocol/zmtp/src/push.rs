@@ -74,8 +74,8 @@ impl PushConnection {
     /// Waits until the peer's engine has taken all that was sent.
     ///
     /// A 3.1 peer is sent a PING after the last message, and answers it when it gets there. A 3.0 peer has no PING:
-    /// the connection is closed for writing, and the peer, once it has read all, closes its side; no more can be
-    /// sent then. Neither says that the peer's *application* has seen the messages.
+    /// there, what is waited for is that the peer's *kernel* has all, which is less: should the peer die at that
+    /// moment, what it has not read is lost. Neither says that the peer's application has seen the messages.
     pub async fn flush_confirmed(&mut self, timeout: Duration) -> Result<(), ConnectionError> {
         match tokio::time::timeout(timeout, self.confirm()).await {
             Ok(result) => result,
@@ -85,12 +85,7 @@ impl PushConnection {
 
     async fn confirm(&mut self) -> Result<(), ConnectionError> {
         if self.connection.peer().minor == 0 {
-            self.flush().await?;
-            self.connection.shutdown_write()?;
-            return match self.closed().await {
-                ConnectionError::Closed => Ok(()),
-                error => Err(error),
-            };
+            return self.confirm_by_kernel().await;
         }
         self.confirmations += 1;
         let mut context = BytesMut::with_capacity(9);
@@ -103,6 +98,20 @@ impl PushConnection {
                 return Ok(());
             }
         }
+    }
+
+    /// The kernel does not wake anybody when the last byte is acknowledged, so it is asked again and again.
+    async fn confirm_by_kernel(&mut self) -> Result<(), ConnectionError> {
+        self.flush().await?;
+        let mut wait = Duration::from_millis(1);
+        while !self.connection.is_acknowledged() {
+            tokio::select! {
+                turn = self.turn() => drop(turn?),
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Runs the connection until it ends: writes what waits, answers heartbeats and sends our own.

@@ -199,6 +199,15 @@ impl Stream {
         }
     }
 
+    /// Whether the peer's kernel has acknowledged all that was written. On a Unix domain socket what is written is
+    /// with the peer at once, so this is always true.
+    pub fn is_acknowledged(&self) -> bool {
+        match &self.socket {
+            Socket::Ipc(_) => true,
+            Socket::Tcp(socket) => tcp_info::is_acknowledged(socket),
+        }
+    }
+
     /// Says to the peer that nothing more is written.
     pub fn shutdown_write(&self) -> io::Result<()> {
         on_socket!(self, socket => SockRef::from(socket).shutdown(std::net::Shutdown::Write))

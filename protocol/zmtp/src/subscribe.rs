@@ -1,6 +1,6 @@
 //! A SUB that connects to a publisher.
 
-use crate::connection::{ConnectError, ConnectOptions, Connection, ConnectionError, Event, Received};
+use crate::connection::{ConnectError, ConnectOptions, Connection, ConnectionError, Received};
 use crate::endpoint::Endpoint;
 use crate::handshake::Peer;
 use crate::socket_type::SocketType;
@@ -78,11 +78,7 @@ impl SubConnection {
     ///
     /// Cancel-safe: nothing is lost when the future is dropped. After `Closed` or an error, drop the connection.
     pub async fn next(&mut self) -> Result<Received, ConnectionError> {
-        loop {
-            if let Event::Received(received) = self.connection.next().await? {
-                return Ok(received);
-            }
-        }
+        self.connection.receive().await
     }
 
     /// Bytes are here that [`next`](Self::next) has not given out yet: the connection is not quiet.

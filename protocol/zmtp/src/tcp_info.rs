@@ -6,23 +6,28 @@ use nix::sys::socket::sockopt::GetStruct;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// The start of `struct tcp_info` in `linux/tcp.h`. The kernel fills as much of the structure as is asked for.
+/// The start of `struct tcp_info` in `linux/tcp.h`, since Linux 4.6. The kernel fills as much of the structure as is
+/// asked for.
 ///
 /// ```text
-///  0: state, ca_state, retransmits, probes, backoff, options, wscale, flags  (1 byte each)
-///  8: rto … reordering and the rest                                          (4 bytes each)
-/// 56: last_ack_recv, in milliseconds
+///   0: state, ca_state, retransmits, probes, and four more of one byte each
+///   8: values of four bytes each: of them at
+///  24: unacked         segments sent that are not acknowledged
+///  56: last_ack_recv   milliseconds since the last acknowledgement
+/// 144: notsent_bytes   bytes that are still to be sent
 /// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 struct Info {
-    state: [u8; 2],
-    retransmits: u8,
-    probes: u8,
-    rest: [u8; 4],
-    before_last_ack_received: [u32; 12],
-    last_ack_received: u32,
+    bytes: [u8; 8],
+    words: [u32; 35],
 }
+
+const RETRANSMITS: usize = 2;
+const PROBES: usize = 3;
+const UNACKED: usize = (24 - 8) / 4;
+const LAST_ACK_RECEIVED: usize = (56 - 8) / 4;
+const NOT_SENT: usize = (144 - 8) / 4;
 
 nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetStruct<Info>);
 
@@ -38,6 +43,11 @@ pub(crate) fn host_answers(socket: &impl AsFd, within: Duration) -> bool {
     let Ok(info) = getsockopt(socket, TcpInfo) else {
         return false;
     };
-    let nothing_overdue = info.retransmits == 0 && info.probes <= PROBES_UNDER_WAY;
-    nothing_overdue || Duration::from_millis(info.last_ack_received.into()) < within
+    let nothing_overdue = info.bytes[RETRANSMITS] == 0 && info.bytes[PROBES] <= PROBES_UNDER_WAY;
+    nothing_overdue || Duration::from_millis(info.words[LAST_ACK_RECEIVED].into()) < within
+}
+
+/// See [`Stream::is_acknowledged`](crate::Stream::is_acknowledged).
+pub(crate) fn is_acknowledged(socket: &impl AsFd) -> bool {
+    getsockopt(socket, TcpInfo).is_ok_and(|info| info.words[UNACKED] == 0 && info.words[NOT_SENT] == 0)
 }
