@@ -40,14 +40,19 @@ pub(crate) struct Admitted {
 impl Admitted {
     /// The events with their ZMTP bytes.
     pub(crate) fn events(&self) -> impl Iterator<Item = (&[u8], &AdmittedMessage)> {
-        self.messages.iter().map(|message| (&self.bytes[message.start as usize..message.end as usize], message))
+        self.messages
+            .iter()
+            .map(|message| (&self.bytes[message.start as usize..message.end as usize], message))
     }
 }
 
 /// Checks each message of a run.
 pub(crate) fn admit(run: MessageRun) -> Admitted {
     let run = in_shortest_form(run);
-    let mut admitted = Admitted { messages: Vec::with_capacity(run.ends.len()), ..Admitted::default() };
+    let mut admitted = Admitted {
+        messages: Vec::with_capacity(run.ends.len()),
+        ..Admitted::default()
+    };
     let mut start = 0;
     for &end in &run.ends {
         let message = &run.bytes[start as usize..end as usize];
@@ -56,7 +61,13 @@ pub(crate) fn admit(run: MessageRun) -> Admitted {
             Ok(envelope) => {
                 let topic_start = if envelope.topic.len() > 255 { 9 } else { 2 };
                 let topic_length = u16::try_from(envelope.topic.len()).expect("a checked topic is at most 1,024 bytes");
-                admitted.messages.push(AdmittedMessage { id: envelope.uuid, start, end, topic_start, topic_length });
+                admitted.messages.push(AdmittedMessage {
+                    id: envelope.uuid,
+                    start,
+                    end,
+                    topic_start,
+                    topic_length,
+                });
             }
             Err(refusal) => admitted.refused.push(Refused {
                 refusal,
@@ -90,7 +101,10 @@ fn in_shortest_form(run: MessageRun) -> MessageRun {
         ends.push(u32::try_from(bytes.len()).expect("the shortest form is not longer than the run"));
         start = end;
     }
-    MessageRun { bytes: bytes.freeze(), ends }
+    MessageRun {
+        bytes: bytes.freeze(),
+        ends,
+    }
 }
 
 /// The frames of a message that may be cut short; so much of the last one as is there.

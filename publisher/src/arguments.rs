@@ -72,8 +72,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub stalled_timeout: Duration,
 
-    /// Memory for the newest events, such as 64M; older ones are read from the journal.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    /// Memory for the newest events, such as 16M; older ones are read from the journal.
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size)]
     pub ring: u64,
 
     /// Access mode of ipc sockets, octal.
@@ -128,7 +128,9 @@ pub enum Http {
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
     /// No place for the database.
-    #[error("no place for the journal's database: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; name one with --db PATH, or go without: --no-journal")]
+    #[error(
+        "no place for the journal's database: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; name one with --db PATH, or go without: --no-journal"
+    )]
     NoDatabasePath,
 }
 
@@ -137,14 +139,28 @@ impl Arguments {
     pub fn config(&self, descriptors: u64) -> Result<Config, ArgumentError> {
         let mut config = Config::new(self.intake.clone(), self.publish.clone());
         if !self.no_journal {
-            let path = self.db.clone().or_else(lavabus_store::location::default_path).ok_or(ArgumentError::NoDatabasePath)?;
+            let path = self
+                .db
+                .clone()
+                .or_else(lavabus_store::location::default_path)
+                .ok_or(ArgumentError::NoDatabasePath)?;
             let synchronous = match self.synchronous {
                 SynchronousLevel::Full => Synchronous::Full,
                 SynchronousLevel::Normal => Synchronous::Normal,
             };
-            let options = Options { synchronous, ..Options::default() };
-            let retention = Retention { max_age: Some(self.retain), max_bytes: Some(self.retain_size) };
-            config.journal = Some(JournalConfig { path, options, retention });
+            let options = Options {
+                synchronous,
+                ..Options::default()
+            };
+            let retention = Retention {
+                max_age: Some(self.retain),
+                max_bytes: Some(self.retain_size),
+            };
+            config.journal = Some(JournalConfig {
+                path,
+                options,
+                retention,
+            });
         }
         config.ring_bytes = usize::try_from(self.ring).unwrap_or(usize::MAX);
         config.history_from = self.history_from.clone();
@@ -152,7 +168,11 @@ impl Arguments {
         config.heartbeat.stalled_timeout = self.stalled_timeout;
         let connections = usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
         config.max_connections = config.max_connections.min(connections.max(1));
-        config.bind = BindOptions { ipc_mode: self.ipc_mode, ipc_group: self.ipc_group.clone(), ..config.bind };
+        config.bind = BindOptions {
+            ipc_mode: self.ipc_mode,
+            ipc_group: self.ipc_group.clone(),
+            ..config.bind
+        };
         Ok(config)
     }
 }
@@ -170,8 +190,13 @@ fn size(text: &str) -> Result<u64, String> {
         "G" | "GIB" => 1 << 30,
         other => return Err(format!("{other:?} is no unit of size; use K, M or G, such as 500M")),
     };
-    let count: u64 = digits.parse().map_err(|_| "expected a whole number and a unit, such as 500M".to_owned())?;
-    count.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "a size between 1 and 16 EiB".to_owned())
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| "expected a whole number and a unit, such as 500M".to_owned())?;
+    count
+        .checked_mul(unit)
+        .filter(|size| *size > 0)
+        .ok_or_else(|| "a size between 1 and 16 EiB".to_owned())
 }
 
 fn mode(text: &str) -> Result<u32, String> {

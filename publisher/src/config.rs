@@ -52,7 +52,7 @@ impl Config {
             intake,
             publish,
             journal: None,
-            ring_bytes: 64 * 1024 * 1024,
+            ring_bytes: 16 * 1024 * 1024,
             history_from: Vec::new(),
             resume_window: Duration::from_secs(3600),
             limits: Limits::default(),
@@ -66,7 +66,11 @@ impl Config {
     /// The same with a journal at this path.
     pub fn with_journal(mut self, path: impl Into<PathBuf>) -> Config {
         let (options, retention) = (Options::default(), Retention::default());
-        self.journal = Some(JournalConfig { path: path.into(), options, retention });
+        self.journal = Some(JournalConfig {
+            path: path.into(),
+            options,
+            retention,
+        });
         self
     }
 }

@@ -51,7 +51,8 @@ impl Doors {
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
-                    self.rest_after(&error, &mut handshakes, listener.local_endpoint()).await;
+                    self.rest_after(&error, &mut handshakes, listener.local_endpoint())
+                        .await;
                     continue;
                 }
             };
@@ -77,7 +78,12 @@ impl Doors {
         }
     }
 
-    async fn shake_hands(&self, mut stream: Stream, ours: SocketType, turn: CancellationToken) -> Option<(Stream, Peer)> {
+    async fn shake_hands(
+        &self,
+        mut stream: Stream,
+        ours: SocketType,
+        turn: CancellationToken,
+    ) -> Option<(Stream, Peer)> {
         let address = stream.peer();
         let done = turn.clone().drop_guard();
         // A handshake that is given up drops its connection.

@@ -77,7 +77,10 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     for endpoint in open {
         info!(%endpoint, "open to the network: whoever can reach it sees all events, those of private jobs included");
     }
-    let kept = config.journal.as_ref().map(|journal| journal.path.display().to_string());
+    let kept = config
+        .journal
+        .as_ref()
+        .map(|journal| journal.path.display().to_string());
     let publisher = Publisher::bind(config).await?;
     for endpoint in publisher.endpoints().intake {
         info!(%endpoint, "intake");
@@ -116,7 +119,9 @@ fn end_on_signals(shutdown: CancellationToken) -> io::Result<()> {
 
 /// Tells the service manager that events can pass, twice in the time after which it would restart us.
 async fn watchdog(health: Arc<Health>, shutdown: CancellationToken) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(100)));
     while !shutdown.is_cancelled() {
         ticks.tick().await;
@@ -139,9 +144,15 @@ fn start_log(log_file: &Path, level: Level) -> io::Result<()> {
     };
     let log = tracing_subscriber::fmt().with_max_level(level).with_target(false);
     if is_standard_error(log_file) {
-        log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).with_writer(io::stderr).init();
+        log.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .with_writer(io::stderr)
+            .init();
     } else {
-        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(log_file)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o640)
+            .open(log_file)?;
         log.with_ansi(false).with_writer(Arc::new(file)).init();
     }
     Ok(())
@@ -149,7 +160,9 @@ fn start_log(log_file: &Path, level: Level) -> io::Result<()> {
 
 /// Each connection takes a descriptor: asks for as many as the system allows. Returns how many there are.
 fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1024;
+    };
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
@@ -162,7 +175,11 @@ fn describe(config: &Config) -> String {
         text += &format!("intake   {endpoint}\n");
     }
     for endpoint in &config.publish {
-        let open = if endpoint.is_loopback_or_ipc() { "this machine" } else { "OPEN TO THE NETWORK, without login" };
+        let open = if endpoint.is_loopback_or_ipc() {
+            "this machine"
+        } else {
+            "OPEN TO THE NETWORK, without login"
+        };
         text += &format!("publish  {endpoint} ({open})\n");
     }
     match &config.journal {

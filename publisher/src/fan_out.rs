@@ -128,8 +128,12 @@ impl Publishing {
         };
         let mut events = events.peekable();
         while let Some((bytes, message)) = events.next() {
-            self.builder.push(bytes, message.id, message.topic_start, message.topic_length);
-            if events.peek().is_some_and(|(bytes, _)| self.builder.has_room_for(bytes.len())) {
+            self.builder
+                .push(bytes, message.id, message.topic_start, message.topic_length);
+            if events
+                .peek()
+                .is_some_and(|(bytes, _)| self.builder.has_room_for(bytes.len()))
+            {
                 continue;
             }
             let batch = self.batch(next, shared.clone().unwrap_or_default());
@@ -139,7 +143,10 @@ impl Publishing {
             } else {
                 later(&batch);
             }
-            let unserved = Unserved { batch: batch.number, previous: batch.previous };
+            let unserved = Unserved {
+                batch: batch.number,
+                previous: batch.previous,
+            };
             ring.push(batch);
             self.matcher.tell_matched(unserved);
             told.store(self.head, Ordering::Release);
@@ -154,6 +161,13 @@ impl Publishing {
         }
         let number = self.next_batch;
         self.next_batch += 1;
-        Arc::new(Batch { number, numbering, previous: self.head, bytes, messages, index })
+        Arc::new(Batch {
+            number,
+            numbering,
+            previous: self.head,
+            bytes,
+            messages,
+            index,
+        })
     }
 }

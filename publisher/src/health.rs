@@ -18,7 +18,12 @@ pub struct Health {
 
 impl Health {
     pub(crate) fn new(has_journal: bool) -> Health {
-        Health { start: Instant::now(), journal_writes: AtomicBool::new(true), journal_turned: AtomicU64::new(0), has_journal }
+        Health {
+            start: Instant::now(),
+            journal_writes: AtomicBool::new(true),
+            journal_turned: AtomicU64::new(0),
+            has_journal,
+        }
     }
 
     pub(crate) fn journal_writes(&self, writes: bool) {
@@ -26,7 +31,8 @@ impl Health {
     }
 
     pub(crate) fn journal_turned(&self) {
-        self.journal_turned.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.journal_turned
+            .store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// The event path works: the journal's thread turns.

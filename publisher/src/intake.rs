@@ -97,8 +97,18 @@ impl Intake {
             }
             Received::Oversize { bytes, head } => {
                 self.counters.received.add(1);
-                let refusal = Refusal::Oversize { bytes, limit: self.limits.message };
-                Admitted { refused: vec![Refused { refusal, head, size: bytes }], ..Admitted::default() }
+                let refusal = Refusal::Oversize {
+                    bytes,
+                    limit: self.limits.message,
+                };
+                Admitted {
+                    refused: vec![Refused {
+                        refusal,
+                        head,
+                        size: bytes,
+                    }],
+                    ..Admitted::default()
+                }
             }
             Received::Closed => return false,
         };
@@ -109,7 +119,11 @@ impl Intake {
         match &self.next {
             Next::Journal(journal) => {
                 let received_us = Timestamp::now().as_microsecond();
-                let submission = Submission { admitted, received_us, peer: peer.clone() };
+                let submission = Submission {
+                    admitted,
+                    received_us,
+                    peer: peer.clone(),
+                };
                 journal.send(submission).await.is_ok()
             }
             Next::FanOut(fan_out) => {

@@ -30,8 +30,6 @@ const IDLE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(1);
 /// Events that the projections take in at a time, so that a commit does not wait long for them.
 const PROJECTED_AT_ONCE: u64 = 1000;
-/// Projections may be that far behind while there is much to commit.
-const PROJECTIONS_MAY_LAG: u64 = 1_000_000;
 /// Retention is looked at this often.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -81,12 +79,28 @@ impl JournalWriter {
         oldest: Arc<AtomicU64>,
         retention: Retention,
     ) -> JournalWriter {
-        let state = State { projections_behind: true, ..State::default() };
-        JournalWriter { journal, reader, fan_out, counters, health, oldest, retention, state }
+        let state = State {
+            projections_behind: true,
+            ..State::default()
+        };
+        JournalWriter {
+            journal,
+            reader,
+            fan_out,
+            counters,
+            health,
+            oldest,
+            retention,
+            state,
+        }
     }
 
     /// Works until all senders are gone and everything they sent is committed.
-    pub(crate) fn run(mut self, mut submissions: mpsc::Receiver<Submission>, runtime: &Handle) -> Result<(), StoreError> {
+    pub(crate) fn run(
+        mut self,
+        mut submissions: mpsc::Receiver<Submission>,
+        runtime: &Handle,
+    ) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let pause = self.pause();
@@ -123,7 +137,11 @@ impl JournalWriter {
 
     fn pause(&self) -> Duration {
         let something_to_do = self.state.projections_behind || self.state.rejections.are_due();
-        if something_to_do && self.state.trouble.is_none() { IDLE } else { TICK }
+        if something_to_do && self.state.trouble.is_none() {
+            IDLE
+        } else {
+            TICK
+        }
     }
 
     /// Refusals are remembered, events committed and published; or published without a number.
@@ -220,7 +238,11 @@ impl JournalWriter {
                 }
             }
         }
-        if self.state.last_pruned.is_none_or(|last| last.elapsed() >= PRUNE_INTERVAL) {
+        if self
+            .state
+            .last_pruned
+            .is_none_or(|last| last.elapsed() >= PRUNE_INTERVAL)
+        {
             self.prune();
         }
     }
@@ -247,7 +269,10 @@ impl JournalWriter {
     fn finish(mut self) -> Result<(), StoreError> {
         if self.state.trouble.is_some() && !self.recover_now() {
             let waiting = self.state.trouble.as_ref().map_or(0, Trouble::waiting);
-            error!(events = waiting, "the disk is still in trouble: these events were published but are not kept");
+            error!(
+                events = waiting,
+                "the disk is still in trouble: these events were published but are not kept"
+            );
             return Ok(());
         }
         if !self.state.rejections.is_empty() {
@@ -268,7 +293,14 @@ fn append(
     received_us: i64,
 ) -> Result<Appended, StoreError> {
     let [topic, sent, user, data] = texts(bytes);
-    group.append(&NewEvent { id: &message.id, received_us, topic, sent, user, data })
+    group.append(&NewEvent {
+        id: &message.id,
+        received_us,
+        topic,
+        sent,
+        user,
+        data,
+    })
 }
 
 /// The frames of an admitted event that the journal keeps as text: all but the UUID.

@@ -79,7 +79,10 @@ impl Publisher {
             }
         };
         if let Some(salvage) = journal.as_ref().and_then(|(journal, _)| journal.salvage()) {
-            warn!(?salvage, "the database was damaged: it was moved aside and a new one begun");
+            warn!(
+                ?salvage,
+                "the database was damaged: it was moved aside and a new one begun"
+            );
         }
         let (mut intake, mut publish) = (Vec::new(), Vec::new());
         for endpoint in &config.intake {
@@ -89,13 +92,23 @@ impl Publisher {
             publish.push(Listener::bind(endpoint, &config.bind).await?);
         }
         let health = Arc::new(Health::new(journal.is_some()));
-        Ok(Publisher { config, intake, publish, journal, counters: Arc::default(), health })
+        Ok(Publisher {
+            config,
+            intake,
+            publish,
+            journal,
+            counters: Arc::default(),
+            health,
+        })
     }
 
     /// Where it listens.
     pub fn endpoints(&self) -> Endpoints {
         let endpoints = |listeners: &[Listener]| listeners.iter().map(|l| l.local_endpoint().clone()).collect();
-        Endpoints { intake: endpoints(&self.intake), publish: endpoints(&self.publish) }
+        Endpoints {
+            intake: endpoints(&self.intake),
+            publish: endpoints(&self.publish),
+        }
     }
 
     /// What happened so far, counted.
@@ -111,7 +124,14 @@ impl Publisher {
     /// Works until `shutdown` is cancelled, then ends in order: no new connections, read what producers already sent,
     /// commit it, flush it to the subscribers.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
-        let Publisher { config, intake, publish, journal, counters, health } = self;
+        let Publisher {
+            config,
+            intake,
+            publish,
+            journal,
+            counters,
+            health,
+        } = self;
         let epoch = journal.as_ref().map_or_else(new_epoch, |(journal, _)| *journal.epoch());
         let head = journal.as_ref().map_or(0, |(journal, _)| journal.head());
         let fan_out = Arc::new(FanOut::new(head, config.ring_bytes));
@@ -160,7 +180,10 @@ impl Publisher {
             epoch,
             oldest,
             counters: counters.clone(),
-            history: History { networks: config.history_from, resume_window: config.resume_window },
+            history: History {
+                networks: config.history_from,
+                resume_window: config.resume_window,
+            },
             limits: Limits {
                 frame: MAX_SUBSCRIPTION_MESSAGE,
                 message: MAX_SUBSCRIPTION_MESSAGE,
@@ -210,7 +233,10 @@ impl Publisher {
         drain.cancel();
         subscribers.close();
         if tokio::time::timeout(FLUSH, subscribers.wait()).await.is_err() {
-            warn!(subscribers = subscribers.len(), "cut off subscribers that are too slow to take the rest");
+            warn!(
+                subscribers = subscribers.len(),
+                "cut off subscribers that are too slow to take the rest"
+            );
         }
         Ok(())
     }

@@ -104,7 +104,12 @@ impl Replays {
                 .expect("the process may have threads");
         }
         let snapshots = Arc::new(Semaphore::new(MAX_SNAPSHOTS));
-        Ok(Arc::new(Replays { free: Arc::new(Semaphore::new(READERS)), tasks, snapshots, epoch }))
+        Ok(Arc::new(Replays {
+            free: Arc::new(Semaphore::new(READERS)),
+            tasks,
+            snapshots,
+            epoch,
+        }))
     }
 
     /// Waits for a reader and runs one short task on it. Cancel-safe: a task under way ends without an audience.
@@ -112,7 +117,12 @@ impl Replays {
         &self,
         task: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ReplayError> {
-        let permit = self.free.clone().acquire_owned().await.map_err(|_| ReplayError::Ended)?;
+        let permit = self
+            .free
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| ReplayError::Ended)?;
         let (answer, answered) = oneshot::channel();
         let task: Task = Box::new(move |reader| {
             let result = task(reader);
@@ -143,11 +153,17 @@ impl Replays {
                     furthest = Some(resume);
                 }
             }
-            let mut resume = furthest.unwrap_or(Resume { after: reader.head()?, gap: None });
+            let mut resume = furthest.unwrap_or(Resume {
+                after: reader.head()?,
+                gap: None,
+            });
             if let Some(earliest) = earliest {
                 let permitted = reader.seq_received_since(earliest)? - 1;
                 if resume.after < permitted {
-                    resume = Resume { after: permitted, gap: Some(GapReason::NotPermitted) };
+                    resume = Resume {
+                        after: permitted,
+                        gap: Some(GapReason::NotPermitted),
+                    };
                 }
             }
             Ok(resume)
@@ -159,9 +175,13 @@ impl Replays {
     pub(crate) async fn snapshot(&self, scope: SnapshotScope, numbered: bool) -> Result<EncodedSnapshot, ReplayError> {
         let memory = match scope {
             SnapshotScope::One { .. } => None,
-            SnapshotScope::All => {
-                Some(self.snapshots.clone().acquire_owned().await.map_err(|_| ReplayError::Ended)?)
-            }
+            SnapshotScope::All => Some(
+                self.snapshots
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(|_| ReplayError::Ended)?,
+            ),
         };
         let epoch = self.epoch;
         let jobs_since = Timestamp::now().as_microsecond() - SNAPSHOT_JOB_AGE_US;
@@ -184,7 +204,12 @@ impl Replays {
 
 impl Page {
     fn new(after: u64) -> Page {
-        Page { bytes: BytesMut::new(), marks: Vec::new(), after, sent: 0 }
+        Page {
+            bytes: BytesMut::new(),
+            marks: Vec::new(),
+            after,
+            sent: 0,
+        }
     }
 
     fn push(&mut self, row: &EventRow<'_>, numbered: Option<Epoch>) {
@@ -195,7 +220,10 @@ impl Page {
             None => lavabus_zmtp::encode_message(&frames, &mut self.bytes),
             Some(epoch) => numbered::encode(&frames, epoch, row.seq, &mut self.bytes),
         }
-        self.marks.push(PageMark { end: self.bytes.len(), sequence: row.seq });
+        self.marks.push(PageMark {
+            end: self.bytes.len(),
+            sequence: row.seq,
+        });
     }
 }
 
@@ -206,7 +234,11 @@ fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, St
         if request.prefixes.matches(row.topic.as_bytes()) {
             page.push(&row, request.numbered.then_some(epoch));
         }
-        if page.bytes.len() < PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if page.bytes.len() < PAGE_BYTES {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     })?;
     if page.bytes.len() < PAGE_BYTES {
         // Numbers that were pruned meanwhile are looked at too.
@@ -221,12 +253,22 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
     }
     let oldest = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
     // A number of this epoch that was pruned: what is kept goes on behind it, or is said to be expired.
-    let expired = cursor.position.is_some_and(|position| position.epoch == epoch && position.seq <= oldest);
+    let expired = cursor
+        .position
+        .is_some_and(|position| position.epoch == epoch && position.seq <= oldest);
     if expired {
-        return Ok(Resume { after: oldest, gap: Some(GapReason::Expired) });
+        return Ok(Resume {
+            after: oldest,
+            gap: Some(GapReason::Expired),
+        });
     }
-    let after = reader.first_id_at_or_after(&cursor.uuid, UNKNOWN_CURSOR_SLACK)?.map(|first| first - 1);
-    Ok(Resume { after: after.unwrap_or(oldest), gap: Some(GapReason::UnknownCursor) })
+    let after = reader
+        .first_id_at_or_after(&cursor.uuid, UNKNOWN_CURSOR_SLACK)?
+        .map(|first| first - 1);
+    Ok(Resume {
+        after: after.unwrap_or(oldest),
+        gap: Some(GapReason::UnknownCursor),
+    })
 }
 
 /// A cursor that is known is further than any that is not.

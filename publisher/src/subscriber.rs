@@ -1,8 +1,12 @@
 //! One subscriber's task: reads its subscriptions, settles its starting point, and writes what it wants, from the ring
 //! or, when it is further behind, from the journal.
 
+mod in_journal;
+mod in_ring;
+mod inbound;
 mod outgoing;
 mod position;
+mod said;
 mod settling;
 mod snapshot;
 
@@ -40,7 +44,7 @@ const NUMBERING_INTERVAL: Duration = Duration::from_millis(200);
 /// So many bytes are taken from the ring at a time.
 const RING_READ_BYTES: usize = 512 * 1024;
 /// After so many turns without a pause other tasks get theirs.
-const TURNS: usize = 16;
+const TURNS: usize = 4;
 /// Longer prefixes cannot match a topic.
 const MAX_PREFIX: usize = 1024;
 /// Different snapshots that one connection may ask for.
@@ -123,6 +127,8 @@ pub(crate) struct Subscriber {
     stream: Stream,
     decoder: Decoder,
     inbound: BytesMut,
+    /// There may be something to read.
+    readable: bool,
     heartbeat: Heartbeat,
     interests: Interests,
     signal: Arc<Signal>,
@@ -148,6 +154,7 @@ impl Subscriber {
         Subscriber {
             decoder: Decoder::new(shared.limits.clone()),
             inbound: peer.leftover,
+            readable: true,
             heartbeat: Heartbeat::new(shared.heartbeat.clone(), peer.minor, now.into_std()),
             interests: Interests::default(),
             signal: Arc::default(),
@@ -186,8 +193,11 @@ impl Subscriber {
             self.read()?;
             let now = Instant::now();
             self.heartbeat(now)?;
-            self.tell_head(now);
-            let wait = self.advance(now)?;
+            let mut wait = self.advance(now)?;
+            if wait.idle || self.outgoing.took_something() {
+                self.heartbeat.on_write_progress(now.into_std());
+            }
+            wait.again |= self.readable || self.tell_head(now);
             if self.draining && wait.idle && self.outgoing.is_empty() {
                 return Err(End::Drained);
             }
@@ -202,10 +212,14 @@ impl Subscriber {
             if wait.again {
                 continue;
             }
-            let deadline = [wait.until, self.head_due, self.heartbeat.next_deadline().map(Instant::from_std)]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = [
+                wait.until,
+                self.head_due,
+                self.heartbeat.next_deadline().map(Instant::from_std),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             if let Some(deadline) = deadline
                 && timer.deadline() != deadline
             {
@@ -224,124 +238,14 @@ impl Subscriber {
                     self.answer = None;
                     self.answered(answer)?;
                 }
-                ready = self.stream.readable() => ready?,
+                ready = self.stream.readable() => {
+                    ready?;
+                    self.readable = true;
+                }
                 ready = self.stream.writable(), if wait.writable => ready?,
                 () = self.signal.told(), if wait.told => {}
                 () = &mut timer, if deadline.is_some() => {}
             }
-        }
-    }
-
-    /// Reads what is there, without waiting.
-    fn read(&mut self) -> Result<(), End> {
-        loop {
-            while let Some(item) = self.decoder.decode(&mut self.inbound)? {
-                self.received(item)?;
-            }
-            match self.stream.try_read_buf(&mut self.inbound) {
-                Ok(0) => return Err(End::Closed),
-                Ok(_) => self.heartbeat.on_received(std::time::Instant::now()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if self.inbound.is_empty() {
-            // An idle connection holds no buffer.
-            self.inbound = BytesMut::new();
-        }
-        Ok(())
-    }
-
-    fn received(&mut self, item: Item) -> Result<(), End> {
-        match item {
-            Item::Messages(run) => {
-                for message in run.messages() {
-                    if let Some(change) = SubscriptionChange::from_message(message) {
-                        self.changed(change)?;
-                    }
-                }
-            }
-            Item::Command(Command::Ping { ttl, context }) => {
-                self.heartbeat.on_ping(std::time::Instant::now(), ttl);
-                self.outgoing.queue(|out| Command::Pong { context }.encode(out));
-            }
-            Item::Command(command) => {
-                if let Some(change) = SubscriptionChange::from_command(&command) {
-                    self.changed(change)?;
-                }
-            }
-            Item::Oversize { .. } => return Err(End::Oversize),
-        }
-        Ok(())
-    }
-
-    fn changed(&mut self, change: SubscriptionChange) -> Result<(), End> {
-        match change {
-            SubscriptionChange::Subscribe(prefix) if prefix.starts_with(b"@") => {
-                // An option that is not understood sets nothing, as a prefix that begins with `@` matches nothing.
-                if let Some(Ok(option)) = SubscriptionOption::parse(&prefix) {
-                    self.option(option);
-                }
-            }
-            SubscriptionChange::Subscribe(prefix) => self.subscribe(&prefix)?,
-            SubscriptionChange::Cancel(prefix) => {
-                if self.interests.remove(&prefix) {
-                    self.shared.fan_out.cancel(std::iter::once(&prefix[..]), &self.signal);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn subscribe(&mut self, prefix: &Bytes) -> Result<(), End> {
-        self.settle();
-        if self.interests.contains(prefix) || prefix.len() > MAX_PREFIX {
-            return Ok(());
-        }
-        if self.interests.len() >= self.shared.max_subscriptions {
-            return Err(End::TooManySubscriptions(self.shared.max_subscriptions));
-        }
-        let interest = self.shared.fan_out.subscribe(prefix, &self.signal).map_err(|_| End::SubscriptionsFull)?;
-        self.interests.insert(prefix, interest);
-        Ok(())
-    }
-
-    /// A subscription came: the settling begins or goes on.
-    fn settle(&mut self) {
-        if let Stage::Settling(settling) = &mut self.stage
-            && settling.subscribed(Instant::now())
-        {
-            let (batch, head) = self.shared.fan_out.now();
-            self.position = Position::new(batch, 0, head);
-        }
-    }
-
-    fn option(&mut self, option: SubscriptionOption) {
-        self.settle();
-        match option {
-            SubscriptionOption::Seq if !self.numbered => {
-                self.numbered = true;
-                if !matches!(self.stage, Stage::Settling(_)) {
-                    self.head_due = Some(Instant::now());
-                }
-            }
-            SubscriptionOption::After(cursor) => {
-                if let Stage::Settling(settling) = &mut self.stage {
-                    settling.after(cursor);
-                }
-            }
-            SubscriptionOption::Start => {
-                if let Stage::Settling(settling) = &mut self.stage {
-                    settling.start();
-                }
-            }
-            SubscriptionOption::Snapshot(scope) => {
-                if self.snapshots_seen.len() < MAX_SNAPSHOTS && !self.snapshots_seen.contains(&scope) {
-                    self.snapshots_seen.push(scope.clone());
-                    self.snapshots.push_back(scope);
-                }
-            }
-            SubscriptionOption::Seq => {}
         }
     }
 
@@ -350,7 +254,6 @@ impl Subscriber {
         if self.outgoing.flush(&self.stream)? == Written::Blocked {
             return Ok(self.blocked(now));
         }
-        self.heartbeat.on_write_progress(now.into_std());
         if self.answer.is_some() {
             return Ok(Wait::default());
         }
@@ -358,16 +261,29 @@ impl Subscriber {
             Stage::Settling(settling) => match settling.ends() {
                 Some(end) if end <= now => {
                     self.settled();
-                    Ok(Wait { again: true, ..Wait::default() })
+                    Ok(Wait {
+                        again: true,
+                        ..Wait::default()
+                    })
                 }
-                until => Ok(Wait { until, idle: until.is_none(), ..Wait::default() }),
+                until => Ok(Wait {
+                    until,
+                    idle: until.is_none(),
+                    ..Wait::default()
+                }),
             },
             Stage::Ring { .. } => self.advance_in_ring(now),
             Stage::Replay { .. } => self.advance_in_journal(now),
-            Stage::AwaitNumbering(until) if *until > now => Ok(Wait { until: Some(*until), ..Wait::default() }),
+            Stage::AwaitNumbering(until) if *until > now => Ok(Wait {
+                until: Some(*until),
+                ..Wait::default()
+            }),
             Stage::AwaitNumbering(_) => {
                 self.leave_ring(now);
-                Ok(Wait { again: true, ..Wait::default() })
+                Ok(Wait {
+                    again: true,
+                    ..Wait::default()
+                })
             }
             Stage::Snapshot => self.advance_in_snapshot(now),
         }
@@ -376,278 +292,9 @@ impl Subscriber {
     fn blocked(&mut self, now: Instant) -> Wait {
         self.heartbeat.on_write_blocked(now.into_std());
         self.outgoing.relax();
-        Wait { writable: true, ..Wait::default() }
-    }
-
-    /// The subscriptions are in: finds the starting point.
-    fn settled(&mut self) {
-        let settling = match std::mem::replace(&mut self.stage, Stage::Ring { awake: true }) {
-            Stage::Settling(settling) => settling,
-            _ => unreachable!("only a settling connection settles"),
-        };
-        let cursors = settling.into_cursors();
-        if cursors.is_empty() {
-            self.started();
-        } else if let Some(replays) = self.shared.replays.clone() {
-            let earliest = self.shared.history.earliest(self.stream.peer());
-            self.ask(async move { Answer::Resume(replays.resume(cursors, earliest).await) });
-        } else {
-            let resume = self.resume_in_ring(&cursors);
-            self.resumed(resume);
-        }
-    }
-
-    fn ask(&mut self, answer: impl Future<Output = Answer> + Send + 'static) {
-        self.answer = Some(Box::pin(answer));
-    }
-
-    /// Without a journal a cursor is looked for in the ring.
-    fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
-        let ring = self.shared.fan_out.ring();
-        match cursors.iter().filter_map(|cursor| ring.find(&cursor.uuid)).max() {
-            Some(after) => Resume { after, gap: None },
-            None => Resume { after: ring.oldest().1, gap: Some(GapReason::UnknownCursor) },
-        }
-    }
-
-    fn resumed(&mut self, resume: Resume) {
-        self.position = Position::new(0, 0, resume.after);
-        self.find_place();
-        if let Some(reason) = resume.gap {
-            self.tell_gap(None, Some(resume.after), reason);
-        }
-        self.started();
-    }
-
-    /// The starting point is known.
-    fn started(&mut self) {
-        if self.numbered {
-            self.head_due = Some(Instant::now());
-        }
-    }
-
-    /// Goes on in the ring if it has everything after the position, else in the journal.
-    fn find_place(&mut self) {
-        match self.shared.fan_out.ring().place_after(self.position.sequence) {
-            Some((batch, message)) => {
-                self.position = Position::new(batch, message, self.position.sequence);
-                self.stage = Stage::Ring { awake: true };
-            }
-            None if self.shared.replays.is_some() => self.stage = Stage::Replay { upto: None, page: None },
-            None => self.skip_to_ring(),
-        }
-    }
-
-    fn advance_in_ring(&mut self, now: Instant) -> Result<Wait, End> {
-        if let Some(scope) = self.snapshots.pop_front() {
-            self.begin_snapshot(scope);
-            return Ok(Wait { again: true, ..Wait::default() });
-        }
-        let Stage::Ring { awake } = &mut self.stage else { unreachable!("called in the ring stage only") };
-        // In this order: what was told before the head moved is seen.
-        let head = self.shared.fan_out.head();
-        if let Some(unserved) = self.signal.take() {
-            if !*awake {
-                self.position.jump(unserved.batch, unserved.previous);
-            }
-            *awake = true;
-        }
-        if !*awake {
-            self.position.covers(head);
-            self.outgoing.relax();
-            return Ok(Wait { told: true, idle: true, ..Wait::default() });
-        }
-        let mut batches = Vec::new();
-        match self.shared.fan_out.ring().read(self.position.batch, RING_READ_BYTES, &mut batches) {
-            Found::UpToDate => {
-                *awake = false;
-                Ok(Wait { again: true, ..Wait::default() })
-            }
-            Found::Evicted => {
-                self.leave_ring(now);
-                Ok(Wait { again: true, ..Wait::default() })
-            }
-            Found::Batches => {
-                let Self { outgoing, stream, interests, position, .. } = self;
-                let written = if self.numbered {
-                    outgoing.write_batches_numbered(stream, &batches, interests, position, self.shared.epoch)?
-                } else {
-                    outgoing.write_batches(stream, &batches, interests, position)?
-                };
-                match written {
-                    Written::All => Ok(Wait { again: true, ..Wait::default() }),
-                    Written::Blocked => Ok(self.blocked(now)),
-                }
-            }
-        }
-    }
-
-    /// The place in the ring is gone: goes on in the journal, or skips what nobody has any more.
-    fn leave_ring(&mut self, now: Instant) {
-        if self.shared.replays.is_none() {
-            return self.skip_to_ring();
-        }
-        match self.position.standing() {
-            Standing::After(sequence) => self.position = Position::new(0, 0, sequence),
-            Standing::NotRecorded(sequence) => {
-                self.position = Position::new(0, 0, sequence);
-                self.tell_gap(None, Some(sequence), GapReason::NotRecorded);
-            }
-            Standing::Unknown => {
-                self.stage = Stage::AwaitNumbering(now + NUMBERING_INTERVAL);
-                return;
-            }
-        }
-        self.find_place();
-    }
-
-    /// Without a journal: what left the ring is lost to this subscriber, and it is told so.
-    fn skip_to_ring(&mut self) {
-        let (batch, last_lost) = self.shared.fan_out.ring().oldest();
-        let lost = last_lost.saturating_sub(self.position.sequence);
-        self.skipped += lost;
-        self.shared.counters.skipped.add(lost);
-        self.tell_gap(Some(self.position.sequence + 1), Some(last_lost), GapReason::RingOverrun);
-        self.position = Position::new(batch, 0, last_lost);
-        self.stage = Stage::Ring { awake: true };
-    }
-
-    fn advance_in_journal(&mut self, now: Instant) -> Result<Wait, End> {
-        let Stage::Replay { upto, page } = &mut self.stage else { unreachable!("called in the replay stage only") };
-        if let Some(mut current) = page.take() {
-            if self.outgoing.write_page(&self.stream, &mut current)? == Written::Blocked {
-                // The page is dropped: a stalled reader holds nothing. It is read again when there is room.
-                if let Some(sequence) = self.outgoing.keep_rest(&current) {
-                    self.position.covers(sequence);
-                }
-                return Ok(self.blocked(now));
-            }
-            self.position.covers(current.after);
-        }
-        let after = self.position.sequence;
-        match upto {
-            Some(upto) if after >= *upto => {
-                self.replayed();
-                return Ok(Wait { again: true, ..Wait::default() });
-            }
-            None if self.shared.fan_out.ring().place_after(after).is_some() => {
-                self.find_place();
-                return Ok(Wait { again: true, ..Wait::default() });
-            }
-            _ => {}
-        }
-        // What was committed and not yet published is left to the ring.
-        let head = self.shared.fan_out.head();
-        if after >= head {
-            return Ok(Wait { until: Some(now + NUMBERING_INTERVAL), ..Wait::default() });
-        }
-        let upto = upto.map_or(head, |upto| upto.min(head));
-        let replays = self.shared.replays.clone().expect("a replay needs a journal");
-        let request = PageRequest { after, upto, prefixes: self.interests.prefixes(), numbered: self.numbered };
-        self.ask(async move { Answer::Page(replays.page(request).await) });
-        Ok(Wait::default())
-    }
-
-    fn answered(&mut self, answer: Answer) -> Result<(), End> {
-        match answer {
-            Answer::Resume(resume) => self.resumed(resume?),
-            Answer::Page(read) => {
-                let read = read?;
-                if let Stage::Replay { page, .. } = &mut self.stage {
-                    *page = Some(read);
-                }
-            }
-            Answer::Snapshot(scope, snapshot) => {
-                let snapshot = snapshot?;
-                // The events before the snapshot come first, the rest after it.
-                if let Standing::After(sequence) | Standing::NotRecorded(sequence) = self.position.standing() {
-                    self.position = Position::new(0, 0, sequence);
-                }
-                self.stage = Stage::Replay { upto: Some(snapshot.position), page: None };
-                self.snapshot = Some(SnapshotDelivery::new(scope, snapshot));
-            }
-        }
-        Ok(())
-    }
-
-    /// The replay has come to the place of the snapshot.
-    fn replayed(&mut self) {
-        match &self.snapshot {
-            Some(snapshot) => {
-                let begin = snapshot.begin(self.shared.epoch);
-                self.say(&begin);
-                self.stage = Stage::Snapshot;
-            }
-            None => self.find_place(),
-        }
-    }
-
-    fn begin_snapshot(&mut self, scope: SnapshotScope) {
-        let allowed = matches!(scope, SnapshotScope::One { .. }) || self.shared.history.is_open_to(self.stream.peer());
-        let numbered = self.numbered;
-        match self.shared.replays.clone() {
-            Some(replays) if allowed => self.ask(async move {
-                let snapshot = replays.snapshot(scope.clone(), numbered).await;
-                Answer::Snapshot(scope, snapshot)
-            }),
-            Some(_) => self.tell_gap(None, None, GapReason::NotPermitted),
-            None => self.tell_gap(None, None, GapReason::Other("no_journal".into())),
-        }
-    }
-
-    fn advance_in_snapshot(&mut self, now: Instant) -> Result<Wait, End> {
-        let Some(snapshot) = &mut self.snapshot else { unreachable!("the snapshot stage has a snapshot") };
-        if self.outgoing.write_page(&self.stream, snapshot.page())? == Written::Blocked {
-            return Ok(self.blocked(now));
-        }
-        let end = snapshot.end();
-        self.snapshot = None;
-        self.say(&end);
-        self.find_place();
-        Ok(Wait { again: true, ..Wait::default() })
-    }
-
-    /// Queues a control message between events.
-    fn say(&mut self, message: &ControlMessage) -> bool {
-        let frames = message.encode();
-        let frames: Vec<&[u8]> = frames.iter().map(|frame| frame.as_bytes()).collect();
-        self.outgoing.queue(|out| lavabus_zmtp::encode_message(&frames, out))
-    }
-
-    fn tell_head(&mut self, now: Instant) {
-        if self.head_due.is_some_and(|due| due <= now) {
-            self.head_due = Some(now + HEAD_INTERVAL);
-            let at = |seq| EventPosition { epoch: self.shared.epoch, seq };
-            let oldest = self.shared.oldest.load(Ordering::Relaxed);
-            let head = ControlMessage::Head {
-                head: at(self.shared.fan_out.head()),
-                oldest: (oldest > 0).then_some(oldest),
-                skipped: self.skipped,
-                position: Some(at(self.position.sequence)),
-            };
-            self.say(&head);
-        }
-    }
-
-    /// Says what cannot be had, to whoever asked to be told.
-    fn tell_gap(&mut self, from: Option<u64>, to: Option<u64>, reason: GapReason) {
-        self.shared.counters.gaps.add(1);
-        if self.numbered {
-            let at = |seq| EventPosition { epoch: self.shared.epoch, seq };
-            self.say(&ControlMessage::Gap { from: from.map(at), to: to.map(at), reason });
-        }
-    }
-
-    fn heartbeat(&mut self, now: Instant) -> Result<(), End> {
-        match self.heartbeat.poll(now.into_std(), |within| self.stream.host_answers(within)) {
-            Action::None => Ok(()),
-            Action::SendPing => {
-                let ping = Command::Ping { ttl: self.heartbeat.ttl(), context: Bytes::new() };
-                self.outgoing.queue(|out| ping.encode(out));
-                Ok(())
-            }
-            Action::Dead => Err(End::Dead),
-            Action::Stalled => Err(End::Stalled),
+        Wait {
+            writable: true,
+            ..Wait::default()
         }
     }
 }

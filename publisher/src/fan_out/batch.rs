@@ -49,7 +49,11 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn start_of(&self, message: usize) -> usize {
-        if message == 0 { 0 } else { self.messages[message - 1].end as usize }
+        if message == 0 {
+            0
+        } else {
+            self.messages[message - 1].end as usize
+        }
     }
 
     pub(crate) fn end_of(&self, message: usize) -> usize {
@@ -76,10 +80,7 @@ impl Batch {
 
     /// What the batch costs in memory, near enough to bound the ring by it.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Batch>()
-            + self.bytes.len()
-            + self.messages.len() * size_of::<Message>()
-            + self.index.memory()
+        size_of::<Batch>() + self.bytes.len() + self.messages.len() * size_of::<Message>() + self.index.memory()
     }
 }
 
@@ -103,7 +104,12 @@ impl BatchBuilder {
     pub(crate) fn push(&mut self, bytes: &[u8], id: EventId, topic_start: u16, topic_length: u16) {
         self.bytes.extend_from_slice(bytes);
         let end = u32::try_from(self.bytes.len()).expect("a batch is a few MiB at most, by the message limit");
-        self.messages.push(Message { id, end, topic_start, topic_length });
+        self.messages.push(Message {
+            id,
+            end,
+            topic_start,
+            topic_length,
+        });
     }
 
     /// The collected bytes and places, in allocations of just their size. The builder keeps its own for the next.

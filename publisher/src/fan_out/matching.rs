@@ -55,10 +55,6 @@ impl Signal {
         self.first.lock().expect("no holder of this lock panics").take()
     }
 
-    pub(crate) fn is_set(&self) -> bool {
-        self.first.lock().expect("no holder of this lock panics").is_some()
-    }
-
     /// Completes when something came that was not taken yet. Cancel-safe.
     pub(crate) async fn told(&self) {
         self.wake.notified().await;
@@ -151,7 +147,9 @@ impl Interests {
     }
 
     pub(crate) fn remove(&mut self, prefix: &[u8]) -> bool {
-        let Some(interest) = self.by_prefix.remove(prefix) else { return false };
+        let Some(interest) = self.by_prefix.remove(prefix) else {
+            return false;
+        };
         self.ids.remove(&interest.id);
         Arc::make_mut(&mut self.prefixes).0.remove(prefix);
         true
@@ -199,7 +197,11 @@ impl Interests {
             let all = if self.ids.len() <= index.interests.len() {
                 self.ids.iter().filter_map(|id| index.of(*id)).any(&mut add)
             } else {
-                index.interests.iter().filter(|(id, _)| self.ids.contains(id)).any(|(_, matched)| add(*matched))
+                index
+                    .interests
+                    .iter()
+                    .filter(|(id, _)| self.ids.contains(id))
+                    .any(|(_, matched)| add(*matched))
             };
             if all {
                 return Selection::All;
@@ -275,7 +277,11 @@ impl Matcher {
             InterestId(u32::try_from(self.nodes.len() - 1).expect("MAX_PREFIX_BYTES bounds the interests"))
         });
         let interest = Interest { id, since: next_batch };
-        self.nodes[id.0 as usize] = Some(Node { interest, signals: vec![signal.clone()], matched: Vec::new() });
+        self.nodes[id.0 as usize] = Some(Node {
+            interest,
+            signals: vec![signal.clone()],
+            matched: Vec::new(),
+        });
         self.by_prefix.insert(prefix.into(), id);
         *self.lengths.entry(prefix.len()).or_default() += 1;
         self.remembered.clear();
@@ -286,7 +292,9 @@ impl Matcher {
     pub(crate) fn cancel(&mut self, prefix: &[u8], signal: &Arc<Signal>) {
         let Some(&id) = self.by_prefix.get(prefix) else { return };
         let node = self.nodes[id.0 as usize].as_mut().expect("a named interest has a node");
-        let Some(at) = node.signals.iter().position(|held| Arc::ptr_eq(held, signal)) else { return };
+        let Some(at) = node.signals.iter().position(|held| Arc::ptr_eq(held, signal)) else {
+            return;
+        };
         node.signals.swap_remove(at);
         self.prefix_bytes -= prefix.len() + NODE_OVERHEAD;
         if node.signals.is_empty() {
@@ -294,7 +302,10 @@ impl Matcher {
             self.free.push(id);
             self.by_prefix.remove(prefix);
             self.remembered.clear();
-            let count = self.lengths.get_mut(&prefix.len()).expect("each held prefix is counted by its length");
+            let count = self
+                .lengths
+                .get_mut(&prefix.len())
+                .expect("each held prefix is counted by its length");
             *count -= 1;
             if *count == 0 {
                 self.lengths.remove(&prefix.len());
@@ -307,8 +318,10 @@ impl Matcher {
             return known.clone();
         }
         let lengths = self.lengths.range(..=topic.len()).map(|(length, _)| *length);
-        let matching: Arc<[InterestId]> =
-            lengths.filter_map(|length| self.by_prefix.get(&topic[..length])).copied().collect();
+        let matching: Arc<[InterestId]> = lengths
+            .filter_map(|length| self.by_prefix.get(&topic[..length]))
+            .copied()
+            .collect();
         if self.remembered.len() >= REMEMBERED_TOPICS {
             self.remembered.clear();
         }
@@ -337,7 +350,9 @@ impl Matcher {
                 _ => self.interests_of(topic),
             };
             for id in matching.iter() {
-                let node = self.nodes[id.0 as usize].as_mut().expect("remembered interests have nodes");
+                let node = self.nodes[id.0 as usize]
+                    .as_mut()
+                    .expect("remembered interests have nodes");
                 if node.matched.is_empty() {
                     self.touched.push(*id);
                 }
@@ -349,22 +364,35 @@ impl Matcher {
         let mut places = Vec::new();
         let mut interests = Vec::with_capacity(self.touched.len());
         for id in &self.touched {
-            let node = self.nodes[id.0 as usize].as_ref().expect("touched interests have nodes");
+            let node = self.nodes[id.0 as usize]
+                .as_ref()
+                .expect("touched interests have nodes");
             if node.matched.len() == messages.len() {
                 interests.push((*id, MatchedEvents::All));
             } else {
                 let start = places.len() as u32;
                 places.extend_from_slice(&node.matched);
-                interests.push((*id, MatchedEvents::Places { start, end: places.len() as u32 }));
+                interests.push((
+                    *id,
+                    MatchedEvents::Places {
+                        start,
+                        end: places.len() as u32,
+                    },
+                ));
             }
         }
-        MatchIndex { interests: interests.into(), places: places.into() }
+        MatchIndex {
+            interests: interests.into(),
+            places: places.into(),
+        }
     }
 
     /// Tells the connections behind the batch that [`match_batch`](Self::match_batch) was last called for.
     pub(crate) fn tell_matched(&self, unserved: Unserved) {
         for id in &self.touched {
-            let node = self.nodes[id.0 as usize].as_ref().expect("touched interests have nodes");
+            let node = self.nodes[id.0 as usize]
+                .as_ref()
+                .expect("touched interests have nodes");
             for signal in &node.signals {
                 signal.tell(unserved);
             }

@@ -38,7 +38,11 @@ impl Ring {
     /// A ring that keeps about that many bytes; always at least the newest batch.
     /// `base` is the last number given so far.
     pub(crate) fn new(limit: usize, base: u64) -> Ring {
-        Ring { batches: Mutex::default(), limit, base }
+        Ring {
+            batches: Mutex::default(),
+            limit,
+            base,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Batches> {
@@ -62,19 +66,18 @@ impl Ring {
         drop(batches);
     }
 
-    /// The number that the next batch will have.
-    pub(crate) fn next(&self) -> u64 {
-        self.lock().next
-    }
-
     /// Copies references to the batches from number `from` on, as many as hold about `bytes`, 64 at most.
     pub(crate) fn read(&self, from: u64, bytes: usize, into: &mut Vec<Arc<Batch>>) -> Found {
         let batches = self.lock();
         if from >= batches.next {
             return Found::UpToDate;
         }
-        let Some(oldest) = batches.held.front() else { return Found::Evicted };
-        let Some(skip) = from.checked_sub(oldest.number) else { return Found::Evicted };
+        let Some(oldest) = batches.held.front() else {
+            return Found::Evicted;
+        };
+        let Some(skip) = from.checked_sub(oldest.number) else {
+            return Found::Evicted;
+        };
         let mut sum = 0;
         for batch in batches.held.iter().skip(skip as usize).take(64) {
             sum += batch.bytes.len();
@@ -96,9 +99,8 @@ impl Ring {
             Some(Numbering::Never { resume_after }) => Some(*resume_after),
             None => None,
         };
-        let seen = |batch: &Arc<Batch>| {
-            end(&batch.numbering, batch.messages.len() as u64).is_some_and(|end| end <= sequence)
-        };
+        let seen =
+            |batch: &Arc<Batch>| end(&batch.numbering, batch.messages.len() as u64).is_some_and(|end| end <= sequence);
         let at = batches.held.partition_point(seen);
         if at == 0 {
             let complete = match &batches.evicted {
@@ -109,7 +111,9 @@ impl Ring {
                 return None;
             }
         }
-        let Some(batch) = batches.held.get(at) else { return Some((batches.next, 0)) };
+        let Some(batch) = batches.held.get(at) else {
+            return Some((batches.next, 0));
+        };
         let within = match batch.numbering.get() {
             Some(Numbering::From(first)) => (sequence + 1).saturating_sub(*first) as usize,
             _ => 0,
@@ -129,6 +133,9 @@ impl Ring {
     /// The oldest batch that is held, or the next one, and the last number given before it.
     pub(crate) fn oldest(&self) -> (u64, u64) {
         let batches = self.lock();
-        batches.held.front().map_or((batches.next, self.base), |batch| (batch.number, batch.previous))
+        batches
+            .held
+            .front()
+            .map_or((batches.next, self.base), |batch| (batch.number, batch.previous))
     }
 }

@@ -29,13 +29,25 @@ struct Waiting {
 impl Rejections {
     pub(super) fn add(&mut self, refused: Refused, received_us: i64, peer: &Arc<str>) {
         let frames = kept_frames(&refused.head);
-        self.push(Waiting { received_us, reason: refused.refusal.reason(), peer: peer.clone(), frames, size: refused.size });
+        self.push(Waiting {
+            received_us,
+            reason: refused.refusal.reason(),
+            peer: peer.clone(),
+            frames,
+            size: refused.size,
+        });
     }
 
     pub(super) fn add_message(&mut self, reason: &'static str, message: &[u8], received_us: i64, peer: &Arc<str>) {
         let size = message.len() as u64;
         let frames = kept_frames(&message[..message.len().min(REJECTED_BYTES)]);
-        self.push(Waiting { received_us, reason, peer: peer.clone(), frames, size });
+        self.push(Waiting {
+            received_us,
+            reason,
+            peer: peer.clone(),
+            frames,
+            size,
+        });
     }
 
     fn push(&mut self, waiting: Waiting) {

@@ -81,7 +81,9 @@ impl JournalWriter {
                     Known::Conflict => {
                         self.counters.refused.add(1);
                         let reason = Refusal::UuidConflict.reason();
-                        self.state.rejections.add_message(reason, bytes, submission.received_us, &submission.peer);
+                        self.state
+                            .rejections
+                            .add_message(reason, bytes, submission.received_us, &submission.peer);
                     }
                 }
             }
@@ -91,7 +93,11 @@ impl JournalWriter {
             }
             self.counters.published.add(count);
             self.counters.unnumbered.add(count);
-            let trouble = self.state.trouble.as_mut().expect("events go out unnumbered in trouble only");
+            let trouble = self
+                .state
+                .trouble
+                .as_mut()
+                .expect("events go out unnumbered in trouble only");
             let bytes: usize = events.iter().map(|(bytes, _)| bytes.len()).sum();
             let received_us = submission.received_us;
             if trouble.bytes + bytes > MAX_WAITING_BYTES {
@@ -103,7 +109,8 @@ impl JournalWriter {
                 }
                 lost.count += count;
                 lost.to_us = received_us;
-                self.fan_out.publish(events.into_iter(), Numbers::Never(lost.numbering.clone()), |_| ());
+                self.fan_out
+                    .publish(events.into_iter(), Numbers::Never(lost.numbering.clone()), |_| ());
             } else {
                 trouble.bytes += bytes;
                 for (bytes, message) in &events {
@@ -111,7 +118,10 @@ impl JournalWriter {
                 }
                 let waiting = &mut trouble.waiting;
                 self.fan_out.publish(events.into_iter(), Numbers::Later, |batch| {
-                    waiting.push_back(Waiting { batch: batch.clone(), received_us });
+                    waiting.push_back(Waiting {
+                        batch: batch.clone(),
+                        received_us,
+                    });
                 });
             }
         }
@@ -120,10 +130,17 @@ impl JournalWriter {
     fn known(&self, bytes: &[u8], message: &AdmittedMessage) -> Known {
         let trouble = self.state.trouble.as_ref().expect("asked in trouble only");
         if let Some(hash) = trouble.seen.get(&message.id) {
-            return if *hash == hash_of(bytes) { Known::Repeat } else { Known::Conflict };
+            return if *hash == hash_of(bytes) {
+                Known::Repeat
+            } else {
+                Known::Conflict
+            };
         }
         // A disk that cannot be read either leaves the question to the commit.
-        let kept = self.reader.by_id(&message.id).and_then(|seq| seq.map_or(Ok(None), |seq| self.reader.event(seq)));
+        let kept = self
+            .reader
+            .by_id(&message.id)
+            .and_then(|seq| seq.map_or(Ok(None), |seq| self.reader.event(seq)));
         match kept {
             Ok(Some(kept)) if texts(bytes) == [&*kept.topic, &*kept.sent, &*kept.user, &*kept.data] => Known::Repeat,
             Ok(Some(_)) => Known::Conflict,
@@ -145,10 +162,14 @@ impl JournalWriter {
     }
 
     pub(super) fn recover_now(&mut self) -> bool {
-        let Some(mut trouble) = self.state.trouble.take() else { return true };
+        let Some(mut trouble) = self.state.trouble.take() else {
+            return true;
+        };
         match self.commit_waiting(&mut trouble) {
             Ok(()) => {
-                let _ = trouble.lost.numbering.set(Numbering::Never { resume_after: self.journal.head() });
+                let _ = trouble.lost.numbering.set(Numbering::Never {
+                    resume_after: self.journal.head(),
+                });
                 info!(
                     seconds = trouble.since.elapsed().as_secs(),
                     not_recorded = trouble.lost.count,

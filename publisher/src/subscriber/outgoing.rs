@@ -36,6 +36,8 @@ pub(crate) enum Written {
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     rest: BytesMut,
+    /// The peer's window took something since it was last asked.
+    took: bool,
     scratch: Scratch,
 }
 
@@ -60,7 +62,6 @@ struct Piece {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     end: usize,
-    batch: u64,
     next: usize,
 }
 
@@ -79,6 +80,11 @@ impl Outgoing {
         self.rest.len()
     }
 
+    /// Whether the peer's window took something since the last call.
+    pub(crate) fn took_something(&mut self) -> bool {
+        std::mem::take(&mut self.took)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting() == 0
     }
@@ -94,11 +100,9 @@ impl Outgoing {
     /// Writes what waits.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<Written> {
         while !self.rest.is_empty() {
-            match stream.try_write(&self.rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.rest.advance(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
-                Err(error) => return Err(error),
+            match write(stream, &[IoSlice::new(&self.rest)], &mut self.took)? {
+                Some(n) => self.rest.advance(n),
+                None => return Ok(Written::Blocked),
             }
         }
         Ok(Written::All)
@@ -134,13 +138,9 @@ impl Outgoing {
                     IoSlice::new(&batch.bytes[batch.start_of(piece.first)..batch.end_of(piece.last)])
                 })
                 .collect();
-            let written = match stream.try_write_vectored(&pieces) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
-                Err(error) => return Err(error),
+            let Some(mut left) = write(stream, &pieces, &mut self.took)? else {
+                return Ok(Written::Blocked);
             };
-            let mut left = written;
             let mut whole = true;
             for (piece, bytes) in self.scratch.pieces.iter().zip(&pieces) {
                 if left >= bytes.len() {
@@ -179,26 +179,48 @@ impl Outgoing {
             if batch.number < position.batch {
                 continue;
             }
-            let from = if batch.number == position.batch { position.message } else { 0 };
+            let from = if batch.number == position.batch {
+                position.message
+            } else {
+                0
+            };
             let count = batch.messages.len();
             if from >= count {
                 continue;
             }
             let places = &mut self.scratch.places;
-            match interests.select(batch.number, &batch.index, count, |message| batch.topic(message), places) {
+            match interests.select(
+                batch.number,
+                &batch.index,
+                count,
+                |message| batch.topic(message),
+                places,
+            ) {
                 Selection::Nothing => {}
                 Selection::All => {
-                    self.scratch.pieces.push(Piece { batch: at, first: from, last: count - 1 });
+                    self.scratch.pieces.push(Piece {
+                        batch: at,
+                        first: from,
+                        last: count - 1,
+                    });
                     bytes += batch.bytes.len();
                 }
                 Selection::Some => {
-                    for place in places.iter().map(|place| *place as usize).filter(|place| *place >= from) {
+                    for place in places
+                        .iter()
+                        .map(|place| *place as usize)
+                        .filter(|place| *place >= from)
+                    {
                         let pieces = &mut self.scratch.pieces;
                         let full = pieces.len() >= WRITE_PIECES;
                         match pieces.last_mut() {
                             Some(piece) if piece.batch == at && piece.last + 1 == place => piece.last = place,
                             _ if full => return (at, place),
-                            _ => pieces.push(Piece { batch: at, first: place, last: place }),
+                            _ => pieces.push(Piece {
+                                batch: at,
+                                first: place,
+                                last: place,
+                            }),
                         }
                         bytes += batch.end_of(place) - batch.start_of(place);
                     }
@@ -227,37 +249,50 @@ impl Outgoing {
             if self.flush(stream)? == Written::Blocked {
                 return Ok(Written::Blocked);
             }
-            let from = if batch.number == position.batch { position.message } else { 0 };
+            let from = if batch.number == position.batch {
+                position.message
+            } else {
+                0
+            };
             let count = batch.messages.len();
-            let Scratch { places, encoded, marks, .. } = &mut self.scratch;
+            let Scratch {
+                places, encoded, marks, ..
+            } = &mut self.scratch;
             encoded.clear();
             marks.clear();
-            let selection = interests.select(batch.number, &batch.index, count, |message| batch.topic(message), places);
+            let selection = interests.select(
+                batch.number,
+                &batch.index,
+                count,
+                |message| batch.topic(message),
+                places,
+            );
             if selection == Selection::All {
                 places.clear();
                 places.extend((0..count).map(|place| place as u16));
             }
-            for place in places.iter().map(|place| *place as usize).filter(|place| *place >= from) {
+            for place in places
+                .iter()
+                .map(|place| *place as usize)
+                .filter(|place| *place >= from)
+            {
                 numbered::append(batch.message(place), epoch, batch.sequence(place), encoded);
-                marks.push(Mark { end: encoded.len(), batch: batch.number, next: place + 1 });
+                marks.push(Mark {
+                    end: encoded.len(),
+                    next: place + 1,
+                });
             }
             if marks.is_empty() {
                 position.move_to(batches, (index + 1, 0));
                 continue;
             }
             let mut sent = 0;
-            let blocked = loop {
-                match stream.try_write(&encoded[sent..]) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => sent += n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                    Err(error) => return Err(error),
-                }
-                if sent == encoded.len() {
-                    break false;
-                }
-            };
-            if !blocked {
+            while sent < encoded.len()
+                && let Some(n) = write(stream, &[IoSlice::new(&encoded[sent..])], &mut self.took)?
+            {
+                sent += n;
+            }
+            if sent == encoded.len() {
                 position.move_to(batches, (index + 1, 0));
                 continue;
             }
@@ -280,11 +315,9 @@ impl Outgoing {
             return Ok(Written::Blocked);
         }
         while page.sent < page.bytes.len() {
-            match stream.try_write(&page.bytes[page.sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => page.sent += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
-                Err(error) => return Err(error),
+            match write(stream, &[IoSlice::new(&page.bytes[page.sent..])], &mut self.took)? {
+                Some(n) => page.sent += n,
+                None => return Ok(Written::Blocked),
             }
         }
         Ok(Written::All)
@@ -296,9 +329,23 @@ impl Outgoing {
         let whole = page.marks.partition_point(|mark| mark.end <= page.sent);
         let start = if whole == 0 { 0 } else { page.marks[whole - 1].end };
         if start < page.sent {
-            self.rest.extend_from_slice(&page.bytes[page.sent..page.marks[whole].end]);
+            self.rest
+                .extend_from_slice(&page.bytes[page.sent..page.marks[whole].end]);
             return Some(page.marks[whole].sequence);
         }
         Some(page.marks[whole.checked_sub(1)?].sequence)
+    }
+}
+
+/// Writes as much as the peer's window takes; None if it is full.
+fn write(stream: &Stream, pieces: &[IoSlice<'_>], took: &mut bool) -> io::Result<Option<usize>> {
+    match stream.try_write_vectored(pieces) {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        Ok(n) => {
+            *took = true;
+            Ok(Some(n))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -29,7 +29,12 @@ pub(crate) enum Standing {
 
 impl Position {
     pub(crate) fn new(batch: u64, message: usize, sequence: u64) -> Position {
-        Position { batch, message, sequence, unnumbered: None }
+        Position {
+            batch,
+            message,
+            sequence,
+            unnumbered: None,
+        }
     }
 
     /// Moves to a place in `batches`: index and event. The place behind a batch is `(index + 1, 0)`.

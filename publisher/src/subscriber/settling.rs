@@ -23,7 +23,13 @@ pub(crate) struct Settling {
 
 impl Settling {
     pub(crate) fn new(now: Instant) -> Settling {
-        Settling { accepted: now, first: None, last: now, cursors: Vec::new(), started: false }
+        Settling {
+            accepted: now,
+            first: None,
+            last: now,
+            cursors: Vec::new(),
+            started: false,
+        }
     }
 
     /// A subscription came. True if it is the first, and so long after the handshake that the connection's starting
@@ -44,7 +50,8 @@ impl Settling {
                 let cursor = &self.cursors[*at];
                 (cursor.position.map(|position| position.seq), cursor.uuid.key())
             });
-            self.cursors.swap_remove(furthest_back.expect("there are more than MAX_CURSORS"));
+            self.cursors
+                .swap_remove(furthest_back.expect("there are more than MAX_CURSORS"));
         }
     }
 
@@ -56,7 +63,11 @@ impl Settling {
     /// When it ends by itself; None while nothing was subscribed.
     pub(crate) fn ends(&self) -> Option<Instant> {
         let first = self.first?;
-        Some(if self.started { self.last } else { (self.last + QUIET).min(first + LONGEST) })
+        Some(if self.started {
+            self.last
+        } else {
+            (self.last + QUIET).min(first + LONGEST)
+        })
     }
 
     pub(crate) fn into_cursors(self) -> Vec<Cursor> {

@@ -12,7 +12,10 @@ pub(crate) struct SnapshotDelivery {
 
 impl SnapshotDelivery {
     pub(crate) fn new(scope: SnapshotScope, snapshot: EncodedSnapshot) -> SnapshotDelivery {
-        SnapshotDelivery { subscription: SubscriptionOption::Snapshot(scope).to_string(), snapshot }
+        SnapshotDelivery {
+            subscription: SubscriptionOption::Snapshot(scope).to_string(),
+            snapshot,
+        }
     }
 
     pub(crate) fn page(&mut self) -> &mut Page {
@@ -20,11 +23,20 @@ impl SnapshotDelivery {
     }
 
     pub(crate) fn begin(&self, epoch: Epoch) -> ControlMessage {
-        let position = Position { epoch, seq: self.snapshot.position };
-        ControlMessage::SnapshotBegin { subscription: self.subscription.clone(), position }
+        let position = Position {
+            epoch,
+            seq: self.snapshot.position,
+        };
+        ControlMessage::SnapshotBegin {
+            subscription: self.subscription.clone(),
+            position,
+        }
     }
 
     pub(crate) fn end(&self) -> ControlMessage {
-        ControlMessage::SnapshotEnd { subscription: self.subscription.clone(), count: self.snapshot.events }
+        ControlMessage::SnapshotEnd {
+            subscription: self.subscription.clone(),
+            count: self.snapshot.events,
+        }
     }
 }

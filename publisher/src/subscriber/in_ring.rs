@@ -1,0 +1,170 @@
+//! Finding the place in the ring, and reading on from there.
+
+use super::*;
+
+impl Subscriber {
+    /// The subscriptions are in: finds the starting point.
+    pub(super) fn settled(&mut self) {
+        let settling = match std::mem::replace(&mut self.stage, Stage::Ring { awake: true }) {
+            Stage::Settling(settling) => settling,
+            _ => unreachable!("only a settling connection settles"),
+        };
+        let cursors = settling.into_cursors();
+        if cursors.is_empty() {
+            self.started();
+        } else if let Some(replays) = self.shared.replays.clone() {
+            let earliest = self.shared.history.earliest(self.stream.peer());
+            self.ask(async move { Answer::Resume(replays.resume(cursors, earliest).await) });
+        } else {
+            let resume = self.resume_in_ring(&cursors);
+            self.resumed(resume);
+        }
+    }
+
+    /// Without a journal a cursor is looked for in the ring.
+    pub(super) fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
+        let ring = self.shared.fan_out.ring();
+        match cursors.iter().filter_map(|cursor| ring.find(&cursor.uuid)).max() {
+            Some(after) => Resume { after, gap: None },
+            None => Resume {
+                after: ring.oldest().1,
+                gap: Some(GapReason::UnknownCursor),
+            },
+        }
+    }
+
+    pub(super) fn resumed(&mut self, resume: Resume) {
+        self.position = Position::new(0, 0, resume.after);
+        self.find_place();
+        if let Some(reason) = resume.gap {
+            self.tell_gap(None, Some(resume.after), reason);
+        }
+        self.started();
+    }
+
+    /// The starting point is known.
+    pub(super) fn started(&mut self) {
+        if self.numbered {
+            self.head_due = Some(Instant::now());
+        }
+    }
+
+    /// Goes on in the ring if it has everything after the position, else in the journal.
+    pub(super) fn find_place(&mut self) {
+        match self.shared.fan_out.ring().place_after(self.position.sequence) {
+            Some((batch, message)) => {
+                self.position = Position::new(batch, message, self.position.sequence);
+                self.stage = Stage::Ring { awake: true };
+            }
+            None if self.shared.replays.is_some() => self.stage = Stage::Replay { upto: None, page: None },
+            None => self.skip_to_ring(),
+        }
+    }
+
+    pub(super) fn advance_in_ring(&mut self, now: Instant) -> Result<Wait, End> {
+        if let Some(scope) = self.snapshots.pop_front() {
+            self.begin_snapshot(scope);
+            return Ok(Wait {
+                again: true,
+                ..Wait::default()
+            });
+        }
+        let Stage::Ring { awake } = &mut self.stage else {
+            unreachable!("called in the ring stage only")
+        };
+        // In this order: what was told before the head moved is seen.
+        let head = self.shared.fan_out.head();
+        if let Some(unserved) = self.signal.take() {
+            if !*awake {
+                self.position.jump(unserved.batch, unserved.previous);
+            }
+            *awake = true;
+        }
+        if !*awake {
+            self.position.covers(head);
+            self.outgoing.relax();
+            return Ok(Wait {
+                told: true,
+                idle: true,
+                ..Wait::default()
+            });
+        }
+        let mut batches = Vec::new();
+        match self
+            .shared
+            .fan_out
+            .ring()
+            .read(self.position.batch, RING_READ_BYTES, &mut batches)
+        {
+            Found::UpToDate => {
+                *awake = false;
+                Ok(Wait {
+                    again: true,
+                    ..Wait::default()
+                })
+            }
+            Found::Evicted => {
+                self.leave_ring(now);
+                Ok(Wait {
+                    again: true,
+                    ..Wait::default()
+                })
+            }
+            Found::Batches => {
+                let Self {
+                    outgoing,
+                    stream,
+                    interests,
+                    position,
+                    ..
+                } = self;
+                let written = if self.numbered {
+                    outgoing.write_batches_numbered(stream, &batches, interests, position, self.shared.epoch)?
+                } else {
+                    outgoing.write_batches(stream, &batches, interests, position)?
+                };
+                match written {
+                    Written::All => Ok(Wait {
+                        again: true,
+                        ..Wait::default()
+                    }),
+                    Written::Blocked => Ok(self.blocked(now)),
+                }
+            }
+        }
+    }
+
+    /// The place in the ring is gone: goes on in the journal, or skips what nobody has any more.
+    pub(super) fn leave_ring(&mut self, now: Instant) {
+        if self.shared.replays.is_none() {
+            return self.skip_to_ring();
+        }
+        match self.position.standing() {
+            Standing::After(sequence) => self.position = Position::new(0, 0, sequence),
+            Standing::NotRecorded(sequence) => {
+                self.position = Position::new(0, 0, sequence);
+                self.tell_gap(None, Some(sequence), GapReason::NotRecorded);
+            }
+            Standing::Unknown => {
+                self.stage = Stage::AwaitNumbering(now + NUMBERING_INTERVAL);
+                return;
+            }
+        }
+        self.find_place();
+    }
+
+    /// Without a journal: what left the ring is lost to this subscriber, and it is told so.
+    pub(super) fn skip_to_ring(&mut self) {
+        let (batch, last_lost) = self.shared.fan_out.ring().oldest();
+        let lost = last_lost.saturating_sub(self.position.sequence);
+        self.skipped += lost;
+        self.shared.counters.skipped.add(lost);
+        self.tell_gap(
+            Some(self.position.sequence + 1),
+            Some(last_lost),
+            GapReason::RingOverrun,
+        );
+        self.position = Position::new(batch, 0, last_lost);
+        self.stage = Stage::Ring { awake: true };
+    }
+}
