@@ -62,6 +62,10 @@ fn scan(c: &mut Criterion) {
             bytes
         });
     });
+    // What the projector does apart from writing: read, parse the data, fold.
+    bench.bench_function("fold_entities", |b| {
+        b.iter(|| reader.fold_entities(EVENTS).expect("folded"))
+    });
 }
 
 criterion_group!(benches, scan);

@@ -8,7 +8,7 @@ pub(crate) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"LAVB");
 /// | table | holds |
 /// |---|---|
 /// | `event` | every event as it was received; `received` is µs since 1970 and never decreases with `seq` |
-/// | `meta` | `epoch`, `created`, and `running`: the `synchronous` of a run that has not ended cleanly |
+/// | `meta` | `epoch`, `created`, and `unsynced_since` while a run with `synchronous=normal` has not ended cleanly |
 /// | `rejected` | the newest 1,000 refused messages; `frames` holds, per frame, its length (u32, big-endian) and its bytes |
 /// | `gap` | what is known to be missing after `after_seq` |
 /// | `entity` | the latest event of each device, worker and job; never pruned |

@@ -106,6 +106,56 @@ fn another_process_in_the_way_is_waited_for_then_told() {
     assert_eq!(journal.head(), 2);
 }
 
+const SMALL_DISK: &str = "LAVABUS_STORE_TEST_SMALL_DISK";
+
+/// Not a test of its own: it runs where the next test has mounted a disk of 8 MiB.
+#[test]
+fn child_on_a_small_disk() {
+    let Ok(folder) = env::var(SMALL_DISK) else { return };
+    let folder = std::path::Path::new(&folder);
+    std::fs::write(folder.join("ballast"), vec![0; 6 << 20]).unwrap();
+    let path = folder.join("events.db");
+    let mut journal = Journal::open(&path, &Options::default()).unwrap();
+    let mut next = 1;
+    for _ in 0..2 {
+        let error = fill(&mut journal, &mut next);
+        assert!(matches!(error, StoreError::DiskFull), "{error:?}");
+        assert_eq!(journal.head(), next - 1);
+        let reader = lavabus_store::Reader::open(&path).unwrap();
+        assert_eq!(all(&reader), (1..next).map(event).collect::<Vec<_>>());
+    }
+    std::fs::remove_file(folder.join("ballast")).unwrap();
+    append(&mut journal, next..next + 100);
+    let head = journal.head();
+    drop(journal);
+    assert_eq!(Journal::open(&path, &Options::default()).unwrap().head(), head);
+    println!("{head} events on a small disk");
+}
+
+/// A disk can only be mounted by root, within a mount namespace of the test's own; elsewhere this tests nothing.
+#[test]
+fn a_full_disk_refuses_a_group_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = |then: &str| {
+        let script = format!(r#"mount -t tmpfs -o size=8m tmpfs "${SMALL_DISK}" && {then}"#);
+        Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script, "sh"])
+            .arg(env::current_exe().unwrap())
+            .env(SMALL_DISK, folder.path())
+            .output()
+    };
+    if !mounted("true").is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no right to mount");
+        return;
+    }
+    let output = mounted(r#"exec "$1" --exact child_on_a_small_disk --nocapture"#).unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("events on a small disk"),
+        "{output:?}"
+    );
+}
+
 const CHILD: &str = "LAVABUS_STORE_TEST_DATABASE";
 
 /// Not a test of its own: the process that the next test kills.
