@@ -356,7 +356,17 @@ impl Connection {
         }
     }
 
-    /// Writes what waits, as far as there is room; whether anything was written.
+    /// Writes what waits, as far as there is room. An error means that some of it is lost.
+    pub(crate) fn try_write(&mut self) -> Result<(), ConnectionError> {
+        self.write();
+        match self.write_error.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what waits, as far as there is room; whether anything was written. An error is kept for
+    /// [`next`](Self::next), which reads first what the peer sent before it went.
     pub(crate) fn write(&mut self) -> bool {
         let mut written = false;
         while !self.outgoing.is_empty() {
@@ -385,10 +395,7 @@ impl Connection {
     /// Waits until fewer than `bytes` wait to be written, without reading. Cancel-safe.
     pub(crate) async fn write_down_to(&mut self, bytes: usize) -> Result<(), ConnectionError> {
         loop {
-            self.write();
-            if let Some(error) = self.write_error.take() {
-                return Err(error.into());
-            }
+            self.try_write()?;
             if self.outgoing.len() <= bytes {
                 return Ok(());
             }
@@ -396,7 +403,8 @@ impl Connection {
             match self.heartbeat.poll(now(), host_answers) {
                 Action::Dead => return Err(ConnectionError::Dead),
                 Action::Stalled => return Err(ConnectionError::Stalled),
-                Action::SendPing | Action::None => {}
+                Action::SendPing => self.queue_ping(Bytes::new()),
+                Action::None => {}
             }
             tokio::select! {
                 ready = self.stream.writable() => ready?,

@@ -41,8 +41,7 @@ impl PushConnection {
     pub async fn send(&mut self, frames: &[&[u8]]) -> Result<(), ConnectionError> {
         self.make_room().await?;
         encode_message(frames, self.connection.outgoing());
-        self.connection.write();
-        Ok(())
+        self.connection.try_write()
     }
 
     /// As [`send`](Self::send), for one or more whole messages that are ZMTP bytes already, such as a
@@ -50,8 +49,7 @@ impl PushConnection {
     pub async fn send_encoded(&mut self, messages: &[u8]) -> Result<(), ConnectionError> {
         self.make_room().await?;
         self.connection.outgoing().put_slice(messages);
-        self.connection.write();
-        Ok(())
+        self.connection.try_write()
     }
 
     /// As [`send`](Self::send), but the bytes only go to our buffer while that has room, so that many small messages
@@ -64,11 +62,7 @@ impl PushConnection {
 
     /// Waits until all is with the kernel. Cancel-safe.
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
-        self.connection.write();
-        while self.connection.waiting() > 0 {
-            self.turn().await?;
-        }
-        Ok(())
+        self.write_down_to(0).await
     }
 
     /// Waits until the peer's engine has taken all that was sent.
@@ -137,13 +131,21 @@ impl PushConnection {
     }
 
     async fn make_room(&mut self) -> Result<(), ConnectionError> {
-        if self.connection.waiting() > HIGH_WATER {
-            self.connection.write();
+        if self.connection.waiting() <= HIGH_WATER {
+            return Ok(());
         }
-        while self.connection.waiting() > HIGH_WATER {
+        self.write_down_to(HIGH_WATER).await
+    }
+
+    /// Heartbeats are answered meanwhile.
+    async fn write_down_to(&mut self, bytes: usize) -> Result<(), ConnectionError> {
+        loop {
+            self.connection.try_write()?;
+            if self.connection.waiting() <= bytes {
+                return Ok(());
+            }
             self.turn().await?;
         }
-        Ok(())
     }
 
     /// Waits for one thing to happen; gives the context of a PONG.

@@ -36,7 +36,7 @@ nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetStruc
 struct TcpInfo;
 
 /// Probes of a full window are doubled in distance up to two minutes, so some may be under way.
-const PROBES_UNDER_WAY: u8 = 3;
+const PROBES_UNDER_WAY: u8 = 2;
 
 /// See [`Stream::host_answers`](crate::Stream::host_answers).
 pub(crate) fn host_answers(socket: &impl AsFd, within: Duration) -> bool {

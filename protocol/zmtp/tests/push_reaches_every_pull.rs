@@ -114,3 +114,27 @@ async fn a_peer_that_goes_is_noticed() {
     let error = tokio::time::timeout(LONG, push.closed()).await.unwrap();
     assert!(matches!(error, lavabus_zmtp::ConnectionError::Closed), "{error}");
 }
+
+#[tokio::test]
+async fn a_peer_that_goes_is_noticed_by_the_sender() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in endpoints(&folder) {
+        let (listener, endpoint) = listen(&endpoint).await;
+        let accepting = tokio::spawn(async move { accept_pull(&listener).await });
+        let mut push = PushConnection::connect(&endpoint, &ConnectOptions::default(), LONG)
+            .await
+            .unwrap();
+        drop(accepting.await.unwrap());
+        let sending = async {
+            loop {
+                if let Err(error) = push.send(&[b"is anybody there?"]).await {
+                    return error;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, sending).await.unwrap();
+        push.feed(&[b"lost"]).await.unwrap();
+        push.flush().await.unwrap_err();
+    }
+}
