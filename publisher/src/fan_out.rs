@@ -1,7 +1,7 @@
 //! From the journal to the subscribers: batches in a ring, and the signals that wake whoever wants them.
 
-pub(crate) mod batch;
-pub(crate) mod matching;
+pub mod batch;
+pub mod matching;
 pub(crate) mod ring;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use self::batch::{Batch, BatchBuilder, Numbering, SharedNumbering};
 use self::matching::{Interest, Matcher, Signal, SubscriptionsFull, Unserved};
-use self::ring::Ring;
+use self::ring::{Limit, Ring};
 use crate::admission::AdmittedMessage;
 
 /// How a group of events is to be numbered.
@@ -41,10 +41,10 @@ struct Publishing {
 }
 
 impl FanOut {
-    /// `head` is the last number given so far, `ring_bytes` how much of the newest events is kept in memory.
-    pub(crate) fn new(head: u64, ring_bytes: usize) -> FanOut {
+    /// `head` is the last number given so far, `ring` how much of the newest events is kept in memory.
+    pub(crate) fn new(head: u64, ring: Limit) -> FanOut {
         FanOut {
-            ring: Ring::new(ring_bytes, head),
+            ring: Ring::new(ring, head),
             publishing: Mutex::new(Publishing {
                 matcher: Matcher::default(),
                 builder: BatchBuilder::default(),
@@ -184,6 +184,16 @@ mod tests {
     use super::ring::Found;
     use super::*;
 
+    fn new(head: u64, bytes: usize) -> FanOut {
+        FanOut::new(
+            head,
+            Limit {
+                usual: bytes,
+                most: bytes,
+            },
+        )
+    }
+
     fn event(topic: &str, padding: usize) -> (Vec<u8>, AdmittedMessage) {
         let id = EventId::from(uuid::Uuid::new_v4());
         let mut bytes = BytesMut::new();
@@ -247,7 +257,7 @@ mod tests {
             cancelled in proptest::collection::vec("[ab]{0,3}", 0..3),
             after in proptest::collection::vec("[ab]{1,4}", 1..20),
         ) {
-            let fan_out = FanOut::new(0, 1 << 20);
+            let fan_out = new(0, 1 << 20);
             let (signal, other) = (Arc::new(Signal::default()), Arc::new(Signal::default()));
             let mut interests = Interests::default();
             let subscribe = |interests: &mut Interests, prefix: &str| {
@@ -286,7 +296,7 @@ mod tests {
         /// The place after any number is right for it, or there is none; never a place too late.
         #[test]
         fn no_place_skips_anything(counts in proptest::collection::vec(1usize..200, 1..30), limit in 1usize..100_000) {
-            let fan_out = FanOut::new(7, limit);
+            let fan_out = new(7, limit);
             let mut head = 7;
             for count in counts {
                 let events: Vec<_> = (0..count).map(|_| event("a", 50)).collect();
@@ -307,7 +317,7 @@ mod tests {
 
     #[test]
     fn batches_are_bounded_and_single_large_events_stand_alone() {
-        let fan_out = FanOut::new(0, 64 << 20);
+        let fan_out = new(0, 64 << 20);
         let mut events: Vec<_> = (0..1000).map(|_| event("a", 400)).collect();
         events.insert(500, event("b", 300_000));
         publish(&fan_out, &events, Numbers::From(1));
@@ -322,7 +332,7 @@ mod tests {
 
     #[test]
     fn the_ring_is_bounded_by_bytes_and_keeps_the_newest() {
-        let fan_out = FanOut::new(0, 200_000);
+        let fan_out = new(0, 200_000);
         for n in 0..100 {
             publish(&fan_out, &[event("a", 10_000)], Numbers::From(n + 1));
         }
@@ -332,11 +342,40 @@ mod tests {
         assert!(fan_out.ring().place_after(95).is_some());
     }
 
+    /// Where no journal has the rest, an active subscriber that is behind may have more than the usual, up to a limit.
+    #[test]
+    fn the_ring_grows_for_an_active_subscriber_only() {
+        let fan_out = FanOut::new(
+            0,
+            Limit {
+                usual: 100_000,
+                most: 400_000,
+            },
+        );
+        let reader = fan_out.ring().join();
+        let mut sequence = 0;
+        let mut publish_20 = || {
+            for _ in 0..20 {
+                sequence += 1;
+                publish(&fan_out, &[event("a", 10_000)], Numbers::From(sequence));
+            }
+        };
+        reader.is_at(0);
+        publish_20();
+        assert!(fan_out.ring().place_after(0).is_some());
+        publish_20();
+        assert!(fan_out.ring().place_after(0).is_none());
+        reader.has_had_everything();
+        publish_20();
+        assert!(fan_out.ring().place_after(45).is_none());
+        assert!(fan_out.ring().place_after(55).is_some());
+    }
+
     /// Events that went out without a number and left the ring are not passed over: until they are numbered nobody
     /// finds a place behind them.
     #[test]
     fn unnumbered_events_are_not_skipped() {
-        let fan_out = FanOut::new(0, 100_000);
+        let fan_out = new(0, 100_000);
         publish(&fan_out, &[event("a", 1)], Numbers::From(1));
         let mut later = Vec::new();
         for _ in 0..30 {
@@ -357,7 +396,7 @@ mod tests {
 
     #[test]
     fn subscriptions_of_all_connections_are_bounded() {
-        let fan_out = FanOut::new(0, 1000);
+        let fan_out = new(0, 1000);
         let signal = Arc::new(Signal::default());
         let full = (0..1_000_000u32).find(|n| {
             fan_out

@@ -28,7 +28,9 @@ mod admission;
 
 mod journal;
 
-mod fan_out;
+/// Open for the benches only.
+#[doc(hidden)]
+pub mod fan_out;
 mod numbered;
 
 mod history;

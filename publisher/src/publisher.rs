@@ -16,6 +16,7 @@ use crate::config::{Config, JournalConfig};
 use crate::connections::Doors;
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
+use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
 use crate::intake::{Intake, Next};
@@ -25,6 +26,8 @@ use crate::subscriber::{End, Shared, Subscriber};
 
 /// Runs that wait for the journal, 64 KiB each at most.
 const SUBMISSIONS: usize = 64;
+/// Without a journal the ring may grow to so many times its usual size while an active subscriber is behind.
+const UNKEPT_RING: usize = 4;
 /// Subscribers that are not slow have everything within this time at the end; the others are cut off.
 const FLUSH: Duration = Duration::from_secs(4);
 /// A subscriber sends subscriptions only.
@@ -134,7 +137,13 @@ impl Publisher {
         } = self;
         let epoch = journal.as_ref().map_or_else(new_epoch, |(journal, _)| *journal.epoch());
         let head = journal.as_ref().map_or(0, |(journal, _)| journal.head());
-        let fan_out = Arc::new(FanOut::new(head, config.ring_bytes));
+        let usual = config.ring_bytes;
+        let most = if journal.is_some() {
+            usual
+        } else {
+            usual.saturating_mul(UNKEPT_RING)
+        };
+        let fan_out = Arc::new(FanOut::new(head, Limit { usual, most }));
         let oldest = Arc::new(AtomicU64::new(0));
 
         let (mut writer, next, replays) = match journal {

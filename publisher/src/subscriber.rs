@@ -33,7 +33,7 @@ use self::snapshot::SnapshotDelivery;
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
 use crate::fan_out::matching::{Interests, Signal};
-use crate::fan_out::ring::Found;
+use crate::fan_out::ring::{Found, Reader};
 use crate::history::History;
 use crate::replay::{EncodedSnapshot, Page, PageRequest, ReplayError, Replays, Resume};
 
@@ -132,6 +132,7 @@ pub(crate) struct Subscriber {
     heartbeat: Heartbeat,
     interests: Interests,
     signal: Arc<Signal>,
+    reader: Arc<Reader>,
     outgoing: Outgoing,
     position: Position,
     stage: Stage,
@@ -158,6 +159,7 @@ impl Subscriber {
             heartbeat: Heartbeat::new(shared.heartbeat.clone(), peer.minor, now.into_std()),
             interests: Interests::default(),
             signal: Arc::default(),
+            reader: shared.fan_out.ring().join(),
             outgoing: Outgoing::default(),
             position: Position::new(batch, 0, head),
             stage: Stage::Settling(Settling::new(now)),
@@ -194,7 +196,11 @@ impl Subscriber {
             let now = Instant::now();
             self.heartbeat(now)?;
             let mut wait = self.advance(now)?;
-            if wait.idle || self.outgoing.took_something() {
+            let took = self.outgoing.took_something();
+            if took {
+                self.shared.fan_out.ring().took(&self.reader);
+            }
+            if wait.idle || took {
                 self.heartbeat.on_write_progress(now.into_std());
             }
             wait.again |= self.readable || self.tell_head(now);

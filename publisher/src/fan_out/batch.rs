@@ -13,13 +13,13 @@ pub(crate) const MAX_BATCH_EVENTS: usize = 4096;
 
 /// One event's place in its batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message {
-    pub(crate) id: EventId,
+pub struct Message {
+    pub id: EventId,
     /// End of its ZMTP bytes in the batch; it starts where the one before it ends.
-    pub(crate) end: u32,
+    pub end: u32,
     /// The topic's body, counted from the start of the message.
-    pub(crate) topic_start: u16,
-    pub(crate) topic_length: u16,
+    pub topic_start: u16,
+    pub topic_length: u16,
 }
 
 /// How the journal numbered a batch. Events of a batch have consecutive numbers.

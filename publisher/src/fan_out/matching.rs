@@ -15,29 +15,29 @@ use super::batch::Message;
 /// Names one prefix that somebody subscribes to. Used again for another one when nobody does any more: what an older
 /// batch says under the name is not looked at, since [`Interest::since`] is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct InterestId(u32);
+pub struct InterestId(u32);
 
 /// A prefix as a connection holds it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Interest {
-    pub(crate) id: InterestId,
+pub struct Interest {
+    pub id: InterestId,
     /// Batches from this number on are matched with it.
-    pub(crate) since: u64,
+    pub since: u64,
 }
 
 /// Where a connection that has nothing to do is told of its next batch.
 #[derive(Debug, Default)]
-pub(crate) struct Signal {
+pub struct Signal {
     first: Mutex<Option<Unserved>>,
     wake: Notify,
 }
 
 /// The first batch with something for the connection that it has not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unserved {
-    pub(crate) batch: u64,
+pub struct Unserved {
+    pub batch: u64,
     /// The last event number given before that batch.
-    pub(crate) previous: u64,
+    pub previous: u64,
 }
 
 impl Signal {
@@ -51,19 +51,19 @@ impl Signal {
     }
 
     /// What came since the last call, if anything did.
-    pub(crate) fn take(&self) -> Option<Unserved> {
+    pub fn take(&self) -> Option<Unserved> {
         self.first.lock().expect("no holder of this lock panics").take()
     }
 
     /// Completes when something came that was not taken yet. Cancel-safe.
-    pub(crate) async fn told(&self) {
+    pub async fn told(&self) {
         self.wake.notified().await;
     }
 }
 
 /// For each interest that matches anything in a batch: which of its events.
 #[derive(Debug, Default)]
-pub(crate) struct MatchIndex {
+pub struct MatchIndex {
     /// Sorted by interest. `end` is the end of its places; they start where the ones before end.
     interests: Box<[(InterestId, MatchedEvents)]>,
     places: Box<[u16]>,
@@ -76,7 +76,7 @@ enum MatchedEvents {
 }
 
 impl MatchIndex {
-    pub(crate) fn memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         size_of_val(&*self.interests) + size_of_val(&*self.places)
     }
 
@@ -88,7 +88,7 @@ impl MatchIndex {
 
 /// The events of one batch that one connection wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Selection {
+pub enum Selection {
     Nothing,
     All,
     /// The places are in the buffer that the caller gave, in order, each once.
@@ -97,11 +97,11 @@ pub(crate) enum Selection {
 
 /// Prefixes of topics.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PrefixSet(BTreeSet<Box<[u8]>>);
+pub struct PrefixSet(BTreeSet<Box<[u8]>>);
 
 impl PrefixSet {
     /// Whether a topic begins with one of the prefixes.
-    pub(crate) fn matches(&self, topic: &[u8]) -> bool {
+    pub fn matches(&self, topic: &[u8]) -> bool {
         // All prefixes of the topic sort before it, and share their bytes with any key between them and the topic. So
         // the greatest key up to the topic is a prefix of it, or tells how long a prefix can still be.
         let mut rest = topic;
@@ -118,7 +118,7 @@ impl PrefixSet {
 
 /// The prefixes of one connection. A set: an equal one twice is held once.
 #[derive(Debug, Default)]
-pub(crate) struct Interests {
+pub struct Interests {
     prefixes: Arc<PrefixSet>,
     ids: HashSet<InterestId>,
     by_prefix: HashMap<Box<[u8]>, Interest>,
@@ -127,26 +127,26 @@ pub(crate) struct Interests {
 }
 
 impl Interests {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.by_prefix.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.by_prefix.len()
     }
 
-    pub(crate) fn contains(&self, prefix: &[u8]) -> bool {
+    pub fn contains(&self, prefix: &[u8]) -> bool {
         self.by_prefix.contains_key(prefix)
     }
 
-    pub(crate) fn insert(&mut self, prefix: &[u8], interest: Interest) {
+    pub fn insert(&mut self, prefix: &[u8], interest: Interest) {
         self.since = self.since.max(interest.since);
         self.ids.insert(interest.id);
         self.by_prefix.insert(prefix.into(), interest);
         Arc::make_mut(&mut self.prefixes).0.insert(prefix.into());
     }
 
-    pub(crate) fn remove(&mut self, prefix: &[u8]) -> bool {
+    pub fn remove(&mut self, prefix: &[u8]) -> bool {
         let Some(interest) = self.by_prefix.remove(prefix) else {
             return false;
         };
@@ -156,16 +156,16 @@ impl Interests {
     }
 
     /// The prefixes as they are now.
-    pub(crate) fn prefixes(&self) -> Arc<PrefixSet> {
+    pub fn prefixes(&self) -> Arc<PrefixSet> {
         self.prefixes.clone()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.by_prefix.keys().map(AsRef::as_ref)
     }
 
     /// Picks this connection's events of a batch. `number` is the batch's, `topic` gives an event's topic.
-    pub(crate) fn select<'b>(
+    pub fn select<'b>(
         &self,
         number: u64,
         index: &MatchIndex,
@@ -236,11 +236,11 @@ const NODE_OVERHEAD: usize = 256;
 
 /// There is no room for more subscriptions, over all connections.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SubscriptionsFull;
+pub struct SubscriptionsFull;
 
 /// All prefixes of all connections. One owner: the fan-out, behind its lock.
 #[derive(Debug, Default)]
-pub(crate) struct Matcher {
+pub struct Matcher {
     by_prefix: HashMap<Box<[u8]>, InterestId>,
     /// By interest; a place that became free is used again.
     nodes: Vec<Option<Node>>,
@@ -256,7 +256,7 @@ pub(crate) struct Matcher {
 
 impl Matcher {
     /// Adds a connection to a prefix. `next_batch` is the number that the next batch will have.
-    pub(crate) fn subscribe(
+    pub fn subscribe(
         &mut self,
         prefix: &[u8],
         signal: &Arc<Signal>,
@@ -289,7 +289,7 @@ impl Matcher {
     }
 
     /// Takes a connection from a prefix that it had subscribed to.
-    pub(crate) fn cancel(&mut self, prefix: &[u8], signal: &Arc<Signal>) {
+    pub fn cancel(&mut self, prefix: &[u8], signal: &Arc<Signal>) {
         let Some(&id) = self.by_prefix.get(prefix) else { return };
         let node = self.nodes[id.0 as usize].as_mut().expect("a named interest has a node");
         let Some(at) = node.signals.iter().position(|held| Arc::ptr_eq(held, signal)) else {
@@ -330,7 +330,7 @@ impl Matcher {
     }
 
     /// Lists each interest's events of a batch.
-    pub(crate) fn match_batch(&mut self, bytes: &[u8], messages: &[Message]) -> MatchIndex {
+    pub fn match_batch(&mut self, bytes: &[u8], messages: &[Message]) -> MatchIndex {
         for id in self.touched.drain(..) {
             if let Some(node) = &mut self.nodes[id.0 as usize] {
                 node.matched.clear();
@@ -388,7 +388,7 @@ impl Matcher {
     }
 
     /// Tells the connections behind the batch that [`match_batch`](Self::match_batch) was last called for.
-    pub(crate) fn tell_matched(&self, unserved: Unserved) {
+    pub fn tell_matched(&self, unserved: Unserved) {
         for id in &self.touched {
             let node = self.nodes[id.0 as usize]
                 .as_ref()

@@ -1,16 +1,53 @@
 //! The last batches, shared by all subscribers. Bounded by bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Numbering, SharedNumbering};
 
 #[derive(Debug)]
 pub(crate) struct Ring {
     batches: Mutex<Batches>,
-    limit: usize,
+    limit: Limit,
     /// The last number given before the first batch.
     base: u64,
+    readers: Mutex<Vec<Weak<Reader>>>,
+    start: Instant,
+}
+
+/// How much a ring keeps, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// So much in any case.
+    pub(crate) usual: usize,
+    /// So much while a subscriber that takes what it is given has not had it yet. The same as `usual` where a journal
+    /// has the rest.
+    pub(crate) most: usize,
+}
+
+/// A subscriber that took nothing for this long has no claim on more than the usual.
+const ACTIVE: Duration = Duration::from_secs(1);
+/// The place of a subscriber that has had everything.
+const NOWHERE: u64 = u64::MAX;
+
+/// How far a subscriber is, for the ring to see.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    next: AtomicU64,
+    /// Milliseconds after the ring's start.
+    took_at: AtomicU64,
+}
+
+impl Reader {
+    pub(crate) fn is_at(&self, batch: u64) {
+        self.next.store(batch, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_had_everything(&self) {
+        self.next.store(NOWHERE, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -35,14 +72,49 @@ pub(crate) enum Found {
 }
 
 impl Ring {
-    /// A ring that keeps about that many bytes; always at least the newest batch.
+    /// An empty ring; it always keeps at least the newest batch.
     /// `base` is the last number given so far.
-    pub(crate) fn new(limit: usize, base: u64) -> Ring {
+    pub(crate) fn new(limit: Limit, base: u64) -> Ring {
         Ring {
             batches: Mutex::default(),
             limit,
             base,
+            readers: Mutex::default(),
+            start: Instant::now(),
         }
+    }
+
+    /// Makes a subscriber known, until it drops its reader.
+    pub(crate) fn join(&self) -> Arc<Reader> {
+        let reader = Arc::new(Reader {
+            next: AtomicU64::new(NOWHERE),
+            took_at: AtomicU64::new(self.elapsed()),
+        });
+        let mut readers = self.readers.lock().expect("no holder of this lock panics");
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Arc::downgrade(&reader));
+        reader
+    }
+
+    /// A subscriber has taken something.
+    pub(crate) fn took(&self, reader: &Reader) {
+        reader.took_at.store(self.elapsed(), Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// The oldest batch that an active subscriber still wants.
+    fn wanted(&self) -> u64 {
+        let active_since = self.elapsed().saturating_sub(ACTIVE.as_millis() as u64);
+        let readers = self.readers.lock().expect("no holder of this lock panics");
+        let active = readers.iter().filter_map(Weak::upgrade);
+        let active = active.filter(|reader| reader.took_at.load(Ordering::Relaxed) >= active_since);
+        active
+            .map(|reader| reader.next.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(NOWHERE)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Batches> {
@@ -51,12 +123,21 @@ impl Ring {
 
     pub(crate) fn push(&self, batch: Arc<Batch>) {
         let mut evicted = Vec::new();
+        let wanted = if self.limit.most > self.limit.usual {
+            self.wanted()
+        } else {
+            NOWHERE
+        };
         let mut batches = self.lock();
         debug_assert_eq!(batch.number, batches.next);
         batches.next += 1;
         batches.bytes += batch.memory();
         batches.held.push_back(batch);
-        while batches.bytes > self.limit && batches.held.len() > 1 {
+        while batches.bytes > self.limit.usual && batches.held.len() > 1 {
+            let is_wanted = batches.held.front().is_some_and(|oldest| oldest.number >= wanted);
+            if is_wanted && batches.bytes <= self.limit.most {
+                break;
+            }
             let oldest = batches.held.pop_front().expect("more than one is held");
             batches.bytes -= oldest.memory();
             batches.evicted = Some((oldest.numbering.clone(), oldest.messages.len() as u64));

@@ -70,9 +70,10 @@ impl Subscriber {
             }
             Answer::Snapshot(scope, snapshot) => {
                 let snapshot = snapshot?;
-                // The events before the snapshot come first, the rest after it.
+                // The events before the snapshot come first, the rest after it. A snapshot that is older than our place
+                // (the projections lag far behind) takes us back: better twice than never.
                 if let Standing::After(sequence) | Standing::NotRecorded(sequence) = self.position.standing() {
-                    self.position = Position::new(0, 0, sequence);
+                    self.position = Position::new(0, 0, sequence.min(snapshot.position));
                 }
                 self.stage = Stage::Replay {
                     upto: Some(snapshot.position),

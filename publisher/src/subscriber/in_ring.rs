@@ -82,6 +82,7 @@ impl Subscriber {
         }
         if !*awake {
             self.position.covers(head);
+            self.reader.has_had_everything();
             self.outgoing.relax();
             return Ok(Wait {
                 told: true,
@@ -89,6 +90,7 @@ impl Subscriber {
                 ..Wait::default()
             });
         }
+        self.reader.is_at(self.position.batch);
         let mut batches = Vec::new();
         match self
             .shared
