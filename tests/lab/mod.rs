@@ -1,0 +1,139 @@
+//! A lab in a temporary folder: a publisher, in this process or as the real program, and peers for it.
+//!
+//! ```ignore
+//! let publisher = Lab::new().journal().start().await;
+//! let sub = StockSub::connect(publisher.publish(), &[""]);
+//! publisher.subscribers(1).await;
+//! StockPush::connect(publisher.intake()).send(&Message::test_event(1));
+//! assert_eq!(sub.next().number(), 1);
+//! ```
+//!
+//! Whoever waits here waits for [`LONG`] at most and then fails the test. Stock peers block their thread, so that tests
+//! need `#[tokio::test(flavor = "multi_thread")]`.
+
+// Each test file is a program of its own and uses its part.
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
+
+mod in_process;
+mod message;
+mod process;
+mod raw;
+mod stock;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lava_publisher::Config;
+use lavabus_store::Reader;
+use tempfile::TempDir;
+
+pub use self::in_process::RunningPublisher;
+pub use self::message::{Message, captured, version_1};
+pub use self::process::PublisherProcess;
+pub use self::raw::RawSub;
+pub use self::stock::{StockPush, StockSub};
+
+/// Nothing that a test waits for takes so long, even on a busy machine.
+pub const LONG: Duration = Duration::from_secs(30);
+
+/// A publisher that does not run: its folder and its configuration.
+#[derive(Debug)]
+pub struct Lab {
+    folder: TempDir,
+    config: Config,
+    /// More options of the real program.
+    arguments: Vec<String>,
+    /// How many file descriptors the real program may have.
+    descriptors: Option<u64>,
+}
+
+impl Lab {
+    /// An intake at an ipc path, one publish endpoint at a free port, no journal.
+    pub fn new() -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let intake = format!("ipc://{}", folder.path().join("lava.events").display());
+        let config = Config::new(
+            vec![intake.parse().unwrap()],
+            vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        );
+        Lab {
+            folder,
+            config,
+            arguments: Vec::new(),
+            descriptors: None,
+        }
+    }
+
+    /// With a journal in the folder.
+    pub fn journal(mut self) -> Lab {
+        self.config = self.config.with_journal(self.folder.path().join("events.db"));
+        self
+    }
+
+    /// The publish endpoint is an ipc path too.
+    pub fn publish_at_ipc(self) -> Lab {
+        let endpoint = format!("ipc://{}", self.folder.path().join("publish").display());
+        self.configure(|config| config.publish = vec![endpoint.parse().unwrap()])
+    }
+
+    /// Changes the configuration. The real program is not told of it: see [`argument`](Self::argument).
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Lab {
+        change(&mut self.config);
+        self
+    }
+
+    /// One more word on the command line of the real program.
+    pub fn argument(mut self, argument: impl Into<String>) -> Lab {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// The real program may have no more file descriptors than these.
+    pub fn descriptors(mut self, limit: u64) -> Lab {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// The folder of this lab; gone when the lab is.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The journal's file.
+    pub fn database(&self) -> PathBuf {
+        self.config.journal.as_ref().expect("a lab with a journal").path.clone()
+    }
+
+    /// All that the journal has, in the order of the numbers, which begin with 1 and have no holes.
+    pub fn journal_contents(&self) -> Vec<Message> {
+        let reader = Reader::open(self.database()).unwrap();
+        let mut contents = Vec::new();
+        reader
+            .scan(0, reader.head().unwrap(), |row| {
+                contents.push(Message::from(&row));
+                assert_eq!(row.seq, contents.len() as u64, "numbers have no holes");
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        contents
+    }
+
+    /// Starts the publisher in this process.
+    pub async fn start(self) -> RunningPublisher {
+        RunningPublisher::start(self).await
+    }
+
+    /// Starts the real program, and returns when it is ready.
+    pub fn start_process(self) -> PublisherProcess {
+        PublisherProcess::start(self)
+    }
+}
+
+/// Waits until something is true that nobody tells.
+pub async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + LONG;
+    while !is_true() {
+        assert!(tokio::time::Instant::now() < deadline, "not within {LONG:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
