@@ -1,0 +1,414 @@
+//! One bus, reconnecting and resuming.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lavabus_protocol::{ControlMessage, Cursor, Position, Record, SnapshotScope, SubscriptionOption};
+use lavabus_zmtp::{ConnectError, ConnectOptions, ConnectionError, Endpoint, HandshakeError, SubConnection};
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::live::{Live, Message};
+use crate::place::Place;
+use crate::recent::Recent;
+use crate::update::{Cause, Update, plain_publisher};
+
+/// A server that has not answered `@seq` within this time is a plain publisher.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// One attempt to connect takes no longer.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// The last attempt begins when the time is over, and gets this much more.
+const LAST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// What to subscribe to, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Prefixes of the topics that are wanted; one empty prefix, the default, is all.
+    pub prefixes: Vec<String>,
+    /// Go on after this event. `None`, the default: with what happens from now on.
+    pub after: Option<Cursor>,
+    /// Begin with the latest event of these objects.
+    pub snapshots: Vec<SnapshotScope>,
+    /// The first connection must be made within this time. 30 s by default.
+    pub connect_timeout: Duration,
+    /// Later there must not be no connection for longer than this. 15 min by default.
+    pub max_outage: Duration,
+    /// Limits and heartbeats.
+    pub connect: ConnectOptions,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            prefixes: vec![String::new()],
+            after: None,
+            snapshots: Vec::new(),
+            connect_timeout: Duration::from_secs(30),
+            max_outage: Duration::from_secs(15 * 60),
+            connect: ConnectOptions::default(),
+        }
+    }
+}
+
+/// Why a subscription ended. It does not come back to life.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscriptionError {
+    /// There never was a connection.
+    #[error("no connection to {endpoint} within {within:?}: {cause}")]
+    NoConnection {
+        /// The publisher asked for.
+        endpoint: Endpoint,
+        /// [`Options::connect_timeout`].
+        within: Duration,
+        /// Why the last attempt failed.
+        cause: Box<Cause>,
+    },
+    /// The connection was lost, and could not be made again in time.
+    #[error("no connection to {endpoint} for longer than {outage:?}: {cause}")]
+    OutageTooLong {
+        /// The publisher asked for.
+        endpoint: Endpoint,
+        /// [`Options::max_outage`].
+        outage: Duration,
+        /// Why the last attempt failed.
+        cause: Box<Cause>,
+    },
+    /// The server does not want this client, and says so.
+    #[error("{endpoint} refused the connection: {reason}")]
+    Refused {
+        /// The publisher asked for.
+        endpoint: Endpoint,
+        /// What it said.
+        reason: String,
+    },
+    /// Who listens there is no ZeroMQ publisher.
+    #[error("{endpoint} is no publisher: {cause}")]
+    Protocol {
+        /// The publisher asked for.
+        endpoint: Endpoint,
+        /// What it is instead.
+        cause: Box<HandshakeError>,
+    },
+    /// The subscription ended before with another error.
+    #[error("the subscription has ended")]
+    Ended,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<SubConnection, Cause>> + Send>>;
+
+enum State {
+    /// Waiting, connecting, sending subscriptions.
+    Connecting(Connecting),
+    /// Connected; whether the publisher knows our options is not known until the instant.
+    Asking(Box<Live>, Instant),
+    /// Connected.
+    Known(Box<Live>),
+    Ended,
+}
+
+/// The stream of one publisher. It lives while [`next`](Subscription::next) is awaited.
+pub struct Subscription {
+    endpoint: Endpoint,
+    options: Options,
+    state: State,
+    /// What is to be told next.
+    told: VecDeque<Update>,
+    place: Place,
+    recent: Recent,
+    backoff: Backoff,
+    /// When the present outage ends the subscription.
+    give_up: Instant,
+    /// There was a connection.
+    was_connected: bool,
+    /// The present outage was told.
+    is_outage_told: bool,
+    /// Subscriptions of snapshots that have not come to their end.
+    open_snapshots: Vec<String>,
+    in_snapshot: bool,
+}
+
+impl Subscription {
+    /// A subscription to the publisher at this endpoint. Nothing happens before `next` is awaited.
+    pub fn new(endpoint: Endpoint, options: Options) -> Subscription {
+        let mut subscription = Subscription {
+            state: State::Ended,
+            told: VecDeque::new(),
+            place: Place::new(options.after),
+            recent: Recent::default(),
+            backoff: Backoff::default(),
+            give_up: after(Instant::now(), options.connect_timeout),
+            was_connected: false,
+            is_outage_told: false,
+            open_snapshots: options.snapshots.iter().map(snapshot_text).collect(),
+            in_snapshot: false,
+            endpoint,
+            options,
+        };
+        subscription.state = State::Connecting(subscription.connecting(Duration::ZERO));
+        subscription
+    }
+
+    /// The publisher's endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The next thing to tell. Cancel-safe: nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscriptionError`] ends the subscription: there was no connection for too long, or there is no use in
+    /// trying again.
+    pub async fn next(&mut self) -> Result<Update, SubscriptionError> {
+        loop {
+            if let Some(update) = self.told.pop_front() {
+                return Ok(update);
+            }
+            match &mut self.state {
+                State::Ended => return Err(SubscriptionError::Ended),
+                State::Connecting(connecting) => {
+                    let connected = connecting.as_mut().await;
+                    self.on_connected(connected)?;
+                }
+                State::Asking(live, until) => {
+                    let until = *until;
+                    tokio::select! {
+                        biased;
+                        message = live.next() => self.on_message(message)?,
+                        () = tokio::time::sleep_until(until) => self.decide(false),
+                    }
+                }
+                State::Known(live) => {
+                    let message = live.next().await;
+                    self.on_message(message)?;
+                }
+            }
+        }
+    }
+
+    /// Waits, connects and subscribes; in one future, which lives on when `next` is cancelled.
+    fn connecting(&mut self, wait: Duration) -> Connecting {
+        let resume = self.place.resume();
+        let mut subscriptions: Vec<String> = self.options.prefixes.clone();
+        subscriptions.push(SubscriptionOption::Seq.to_string());
+        subscriptions.extend(self.open_snapshots.iter().cloned());
+        subscriptions.extend(resume.map(|cursor| SubscriptionOption::After(cursor).to_string()));
+        // It ends the publisher's waiting for more, so it is the last.
+        subscriptions.push(SubscriptionOption::Start.to_string());
+
+        let endpoint = self.endpoint.clone();
+        let options = self.options.connect.clone();
+        let give_up = self.give_up;
+        Box::pin(async move {
+            tokio::time::sleep(wait.min(give_up.saturating_duration_since(Instant::now()))).await;
+            let left = give_up.saturating_duration_since(Instant::now());
+            let within = left.clamp(LAST_ATTEMPT, ATTEMPT);
+            let mut connection = SubConnection::connect(&endpoint, &options, within).await?;
+            for subscription in subscriptions {
+                connection.subscribe(subscription.as_bytes()).await?;
+            }
+            Ok(connection)
+        })
+    }
+
+    fn on_connected(&mut self, connected: Result<SubConnection, Cause>) -> Result<(), SubscriptionError> {
+        match connected {
+            Ok(connection) => {
+                self.in_snapshot = false;
+                self.recent.reconnected();
+                self.state = State::Asking(Box::new(Live::new(connection)), Instant::now() + ANSWER_WITHIN);
+                Ok(())
+            }
+            Err(cause) => self.on_lost(cause),
+        }
+    }
+
+    /// The connection is lost, or could not be made.
+    fn on_lost(&mut self, cause: Cause) -> Result<(), SubscriptionError> {
+        let worked = matches!(self.state, State::Known(_));
+        self.state = State::Ended;
+        let endpoint = || self.endpoint.clone();
+        let cause = match cause {
+            Cause::Connect(ConnectError::Handshake { source, .. }) if is_final(&source) => {
+                return Err(match source {
+                    HandshakeError::Refused(reason) => SubscriptionError::Refused {
+                        endpoint: endpoint(),
+                        reason,
+                    },
+                    cause => SubscriptionError::Protocol {
+                        endpoint: endpoint(),
+                        cause: Box::new(cause),
+                    },
+                });
+            }
+            Cause::Lost(ConnectionError::Refused(reason)) => {
+                return Err(SubscriptionError::Refused {
+                    endpoint: endpoint(),
+                    reason,
+                });
+            }
+            cause => cause,
+        };
+        if worked {
+            self.give_up = after(Instant::now(), self.options.max_outage);
+        } else if Instant::now() >= self.give_up {
+            return Err(match self.was_connected {
+                false => SubscriptionError::NoConnection {
+                    endpoint: endpoint(),
+                    within: self.options.connect_timeout,
+                    cause: Box::new(cause),
+                },
+                true => SubscriptionError::OutageTooLong {
+                    endpoint: endpoint(),
+                    outage: self.options.max_outage,
+                    cause: Box::new(cause),
+                },
+            });
+        }
+        tracing::debug!(endpoint = %self.endpoint, %cause, "no connection");
+        if !self.is_outage_told {
+            self.is_outage_told = true;
+            self.told.push_back(Update::Disconnected { cause });
+        }
+        let wait = self.backoff.next(rand::random());
+        self.state = State::Connecting(self.connecting(wait));
+        Ok(())
+    }
+
+    /// It is known now what kind of publisher this is.
+    fn decide(&mut self, extended: bool) {
+        let State::Asking(..) = self.state else { return };
+        if let State::Asking(live, _) = std::mem::replace(&mut self.state, State::Ended) {
+            self.state = State::Known(live);
+        }
+        self.backoff.reset();
+        self.told.push_back(Update::Connected { extended });
+        if self.was_connected && !extended {
+            self.told.push_back(Update::Gap {
+                from: None,
+                to: None,
+                reason: plain_publisher(),
+            });
+        }
+        self.was_connected = true;
+        self.is_outage_told = false;
+    }
+
+    fn on_message(&mut self, message: Result<Message, ConnectionError>) -> Result<(), SubscriptionError> {
+        match message {
+            Ok(Message::Event {
+                record,
+                position,
+                numbered,
+            }) => {
+                self.decide(numbered);
+                self.on_event(record, position);
+                Ok(())
+            }
+            Ok(Message::Control(control)) => {
+                self.decide(true);
+                self.on_control(control);
+                Ok(())
+            }
+            Ok(Message::Unreadable(cause)) => {
+                self.told.push_back(Update::Unreadable { cause });
+                Ok(())
+            }
+            Err(error) => self.on_lost(error.into()),
+        }
+    }
+
+    fn on_event(&mut self, record: Record, position: Option<Position>) {
+        let in_snapshot = self.in_snapshot;
+        // A snapshot stands beside the stream: it moves nothing, and repeats what it likes.
+        if !in_snapshot {
+            if self.recent.is_repeat(&record.uuid) || !self.place.on_event(record.uuid, position) {
+                return;
+            }
+            self.recent.insert(record.uuid);
+        }
+        self.told.push_back(Update::Event {
+            record,
+            position,
+            in_snapshot,
+        });
+    }
+
+    fn on_control(&mut self, control: ControlMessage) {
+        self.told.push_back(match control {
+            ControlMessage::Head {
+                head,
+                oldest,
+                skipped,
+                position,
+            } => {
+                self.place.on_head(head, position, Timestamp::now());
+                Update::Head {
+                    head,
+                    oldest,
+                    skipped,
+                    position,
+                }
+            }
+            ControlMessage::Gap { from, to, reason } => {
+                if !self.place.on_gap(to, &reason) {
+                    return;
+                }
+                Update::Gap { from, to, reason }
+            }
+            ControlMessage::SnapshotBegin { subscription, position } => {
+                self.in_snapshot = true;
+                Update::SnapshotBegin { subscription, position }
+            }
+            ControlMessage::SnapshotEnd { subscription, count } => {
+                self.in_snapshot = false;
+                self.open_snapshots.retain(|open| *open != subscription);
+                Update::SnapshotEnd { subscription, count }
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Connecting(_) => "connecting",
+            State::Asking(..) => "asking",
+            State::Known(_) => "connected",
+            State::Ended => "ended",
+        };
+        f.debug_struct("Subscription")
+            .field("endpoint", &self.endpoint)
+            .field("state", &state)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+fn snapshot_text(scope: &SnapshotScope) -> String {
+    SubscriptionOption::Snapshot(scope.clone()).to_string()
+}
+
+/// An instant that cannot be told is as far away as an instant can be for a person.
+fn after(now: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now + wait.min(FAR)
+}
+
+/// Trying again would only bring the same answer.
+fn is_final(error: &HandshakeError) -> bool {
+    match error {
+        HandshakeError::Timeout(_) | HandshakeError::Closed | HandshakeError::Io(_) => false,
+        HandshakeError::Greeting(_)
+        | HandshakeError::Frame(_)
+        | HandshakeError::Command(_)
+        | HandshakeError::NoReady(_)
+        | HandshakeError::TooLong { .. }
+        | HandshakeError::Incompatible { .. }
+        | HandshakeError::Refused(_) => true,
+    }
+}
