@@ -2,20 +2,22 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lavabus_zmtp::{Limits, Listener, Peer, SocketType, Stream, handshake};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::counters::Counters;
 
-/// So many connections of a listener may be in their handshake; the oldest makes room for the next.
-const MAX_HANDSHAKES: usize = 128;
+/// So many connections of a listener may be in their handshake. Then the oldest makes room for the next,
+const MAX_HANDSHAKES: usize = 512;
+/// but not before it had so much time: peers that all come back at once are not turned away for it.
+const HANDSHAKE_TURN: Duration = Duration::from_millis(100);
 /// After a failure to accept (no file descriptors, no memory) the listener rests this long.
 const REST: Duration = Duration::from_millis(100);
 
@@ -39,35 +41,28 @@ impl Doors {
         F: Fn(Stream, Peer) -> Served + Clone + Send + Sync + 'static,
         Served: Future<Output = ()> + Send,
     {
-        let mut handshakes: VecDeque<CancellationToken> = VecDeque::new();
+        let mut handshakes = Handshakes::default();
         loop {
             // Both branches are cancel-safe.
             let accepted = tokio::select! {
                 () = self.closing.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
-            // Those that are done have dropped their token's guard.
-            handshakes.retain(|handshake| !handshake.is_cancelled());
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
-                    self.rest_after(&error, &mut handshakes, listener.local_endpoint())
-                        .await;
+                    warn!(endpoint = %listener.local_endpoint(), %error, "cannot accept a connection; trying again");
+                    handshakes.evict_oldest();
+                    tokio::time::sleep(REST).await;
                     continue;
                 }
             };
-            let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+            let Some(permit) = self.permit(&mut handshakes).await else {
                 self.counters.too_many_connections.add(1);
-                if self.evict(&mut handshakes).is_none() {
-                    debug!(peer = %stream.peer(), "refused: too many connections");
-                }
+                debug!(peer = %stream.peer(), "refused: too many connections");
                 continue;
             };
-            if handshakes.len() >= MAX_HANDSHAKES {
-                self.evict(&mut handshakes);
-            }
-            let turn = CancellationToken::new();
-            handshakes.push_back(turn.clone());
+            let turn = handshakes.begin().await;
             let (doors, serve) = (self.clone(), serve.clone());
             self.tasks.spawn(async move {
                 let _permit = permit;
@@ -76,6 +71,20 @@ impl Doors {
                 }
             });
         }
+    }
+
+    /// Room for one connection more, if need be in place of the oldest handshake.
+    async fn permit(&self, handshakes: &mut Handshakes) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.connections.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        if !handshakes.evict_oldest() {
+            return None;
+        }
+        tokio::time::timeout(REST, self.connections.clone().acquire_owned())
+            .await
+            .ok()?
+            .ok()
     }
 
     async fn shake_hands(
@@ -105,22 +114,34 @@ impl Doors {
             }
         }
     }
+}
 
-    fn evict(&self, handshakes: &mut VecDeque<CancellationToken>) -> Option<()> {
-        handshakes.pop_front().map(|oldest| oldest.cancel())
+/// The handshakes of a listener that are under way, oldest first. Cancelling one ends it.
+#[derive(Default)]
+struct Handshakes(VecDeque<(Instant, CancellationToken)>);
+
+impl Handshakes {
+    /// A token for a new handshake, as soon as there is room for it.
+    async fn begin(&mut self) -> CancellationToken {
+        // Those that are done have dropped their token's guard.
+        self.0.retain(|(_, handshake)| !handshake.is_cancelled());
+        if self.0.len() >= MAX_HANDSHAKES {
+            tokio::time::sleep_until(self.0[0].0 + HANDSHAKE_TURN).await;
+            self.evict_oldest();
+        }
+        let handshake = CancellationToken::new();
+        self.0.push_back((Instant::now(), handshake.clone()));
+        handshake
     }
 
-    async fn rest_after(
-        &self,
-        error: &io::Error,
-        handshakes: &mut VecDeque<CancellationToken>,
-        endpoint: &lavabus_zmtp::Endpoint,
-    ) {
-        warn!(%endpoint, %error, "cannot accept a connection; trying again");
-        self.evict(handshakes);
-        tokio::select! {
-            () = tokio::time::sleep(REST) => {}
-            () = self.closing.cancelled() => {}
+    /// Ends the oldest handshake; false if there is none.
+    fn evict_oldest(&mut self) -> bool {
+        while let Some((_, oldest)) = self.0.pop_front() {
+            if !oldest.is_cancelled() {
+                oldest.cancel();
+                return true;
+            }
         }
+        false
     }
 }

@@ -262,7 +262,6 @@ async fn serve_subscriber(
     peer: lavabus_zmtp::Peer,
 ) {
     let counters = shared.counters.clone();
-    counters.subscribers.add(1);
     let address = stream.peer();
     if peer.minor == 0 {
         // It may not know PING.
@@ -270,7 +269,10 @@ async fn serve_subscriber(
             debug!(peer = %address, %error, "no TCP keepalive");
         }
     }
-    let end = Subscriber::new(shared, stream, peer).run(drain).await;
+    let subscriber = Subscriber::new(shared, stream, peer);
+    // Who is counted has its starting point: what is published from now on reaches it.
+    counters.subscribers.add(1);
+    let end = subscriber.run(drain).await;
     match &end {
         End::Closed | End::Drained => return debug!(peer = %address, "subscriber gone: {end}"),
         End::Malformed(_) | End::Oversize => counters.malformed_peers.add(1),

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::outgoing::{Outgoing, Written};
 use self::position::{Position, Standing};
 use self::settling::Settling;
-use self::snapshot::SnapshotDelivery;
+use self::snapshot::{SnapshotDelivery, SnapshotRequest};
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
 use crate::fan_out::matching::{Interests, Signal};
@@ -108,7 +108,7 @@ enum Stage {
 enum Answer {
     Resume(Result<Resume, ReplayError>),
     Page(Result<Page, ReplayError>),
-    Snapshot(SnapshotScope, Result<EncodedSnapshot, ReplayError>),
+    Snapshot(SnapshotRequest, Result<EncodedSnapshot, ReplayError>),
 }
 
 /// What the task waits for next.
@@ -139,8 +139,8 @@ pub(crate) struct Subscriber {
     answer: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     /// The snapshot that is under way.
     snapshot: Option<SnapshotDelivery>,
-    snapshots: VecDeque<SnapshotScope>,
-    snapshots_seen: Vec<SnapshotScope>,
+    snapshots: VecDeque<SnapshotRequest>,
+    snapshots_seen: Vec<SnapshotRequest>,
     numbered: bool,
     head_due: Option<Instant>,
     skipped: u64,

@@ -68,7 +68,7 @@ impl Subscriber {
                     *page = Some(read);
                 }
             }
-            Answer::Snapshot(scope, snapshot) => {
+            Answer::Snapshot(request, snapshot) => {
                 let snapshot = snapshot?;
                 // The events before the snapshot come first, the rest after it. A snapshot that is older than our place
                 // (the projections lag far behind) takes us back: better twice than never.
@@ -79,7 +79,7 @@ impl Subscriber {
                     upto: Some(snapshot.position),
                     page: None,
                 };
-                self.snapshot = Some(SnapshotDelivery::new(scope, snapshot));
+                self.snapshot = Some(SnapshotDelivery::new(request.subscription, snapshot));
             }
         }
         Ok(())
@@ -97,13 +97,14 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn begin_snapshot(&mut self, scope: SnapshotScope) {
-        let allowed = matches!(scope, SnapshotScope::One { .. }) || self.shared.history.is_open_to(self.stream.peer());
+    pub(super) fn begin_snapshot(&mut self, request: SnapshotRequest) {
+        let allowed =
+            matches!(request.scope, SnapshotScope::One { .. }) || self.shared.history.is_open_to(self.stream.peer());
         let numbered = self.numbered;
         match self.shared.replays.clone() {
             Some(replays) if allowed => self.ask(async move {
-                let snapshot = replays.snapshot(scope.clone(), numbered).await;
-                Answer::Snapshot(scope, snapshot)
+                let snapshot = replays.snapshot(request.scope.clone(), numbered).await;
+                Answer::Snapshot(request, snapshot)
             }),
             Some(_) => self.tell_gap(None, None, GapReason::NotPermitted),
             None => self.tell_gap(None, None, GapReason::Other("no_journal".into())),

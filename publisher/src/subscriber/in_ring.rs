@@ -62,8 +62,8 @@ impl Subscriber {
     }
 
     pub(super) fn advance_in_ring(&mut self, now: Instant) -> Result<Wait, End> {
-        if let Some(scope) = self.snapshots.pop_front() {
-            self.begin_snapshot(scope);
+        if let Some(request) = self.snapshots.pop_front() {
+            self.begin_snapshot(request);
             return Ok(Wait {
                 again: true,
                 ..Wait::default()

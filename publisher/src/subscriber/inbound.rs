@@ -59,7 +59,7 @@ impl Subscriber {
             SubscriptionChange::Subscribe(prefix) if prefix.starts_with(b"@") => {
                 // An option that is not understood sets nothing, as a prefix that begins with `@` matches nothing.
                 if let Some(Ok(option)) = SubscriptionOption::parse(&prefix) {
-                    self.option(option);
+                    self.option(option, &prefix);
                 }
             }
             SubscriptionChange::Subscribe(prefix) => self.subscribe(&prefix)?,
@@ -99,7 +99,7 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn option(&mut self, option: SubscriptionOption) {
+    pub(super) fn option(&mut self, option: SubscriptionOption, subscription: &[u8]) {
         self.settle();
         match option {
             SubscriptionOption::Seq if !self.numbered => {
@@ -119,9 +119,11 @@ impl Subscriber {
                 }
             }
             SubscriptionOption::Snapshot(scope) => {
-                if self.snapshots_seen.len() < MAX_SNAPSHOTS && !self.snapshots_seen.contains(&scope) {
-                    self.snapshots_seen.push(scope.clone());
-                    self.snapshots.push_back(scope);
+                let subscription = String::from_utf8_lossy(subscription).into_owned();
+                let request = SnapshotRequest { subscription, scope };
+                if self.snapshots_seen.len() < MAX_SNAPSHOTS && !self.snapshots_seen.contains(&request) {
+                    self.snapshots_seen.push(request.clone());
+                    self.snapshots.push_back(request);
                 }
             }
             SubscriptionOption::Seq => {}

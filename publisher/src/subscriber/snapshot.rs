@@ -1,8 +1,16 @@
 //! The newest events of some objects, sent between two control messages.
 
-use lavabus_protocol::{ControlMessage, Epoch, Position, SnapshotScope, SubscriptionOption};
+use lavabus_protocol::{ControlMessage, Epoch, Position, SnapshotScope};
 
 use crate::replay::{EncodedSnapshot, Page};
+
+/// A snapshot that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotRequest {
+    /// As it was written: a stock client drops answers that do not begin with it.
+    pub(crate) subscription: String,
+    pub(crate) scope: SnapshotScope,
+}
 
 #[derive(Debug)]
 pub(crate) struct SnapshotDelivery {
@@ -11,11 +19,8 @@ pub(crate) struct SnapshotDelivery {
 }
 
 impl SnapshotDelivery {
-    pub(crate) fn new(scope: SnapshotScope, snapshot: EncodedSnapshot) -> SnapshotDelivery {
-        SnapshotDelivery {
-            subscription: SubscriptionOption::Snapshot(scope).to_string(),
-            snapshot,
-        }
+    pub(crate) fn new(subscription: String, snapshot: EncodedSnapshot) -> SnapshotDelivery {
+        SnapshotDelivery { subscription, snapshot }
     }
 
     pub(crate) fn page(&mut self) -> &mut Page {
