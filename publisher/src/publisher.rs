@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lavabus_protocol::Epoch;
 use lavabus_store::{Checkpointer, Journal, OpenError, Reader, StoreError};
@@ -299,10 +299,13 @@ impl JournalThread {
         let spawn = |name: &str| std::thread::Builder::new().name(name.into());
         spawn("checkpoint")
             .spawn(move || {
-                while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(CHECKPOINT_INTERVAL) {
+                let mut pause = CHECKPOINT_PAUSE;
+                while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = end.recv_timeout(pause) {
+                    let began = Instant::now();
                     if let Err(error) = checkpointer.run() {
                         debug!(%error, "checkpoint");
                     }
+                    pause = CHECKPOINT_PAUSE.max(began.elapsed() * CHECKPOINT_REST);
                 }
             })
             .expect("the process may have threads");
@@ -322,8 +325,10 @@ impl JournalThread {
     }
 }
 
-/// The log is copied into the database this often.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
+/// The log is copied into the database this often, so that no commit has to do it,
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
+/// but copying takes no more than one part in so many of the time: a flood goes into the log.
+const CHECKPOINT_REST: u32 = 10;
 
 /// Completes only if the journal's thread ended though nobody asked it to.
 async fn ended_early(writer: &mut Option<JournalThread>) -> FatalError {
