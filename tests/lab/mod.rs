@@ -94,6 +94,16 @@ impl Lab {
         self
     }
 
+    /// What the publisher is told to do.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The real program on this configuration, for a test that starts it itself.
+    pub fn command(&self) -> std::process::Command {
+        process::command(self)
+    }
+
     /// The folder of this lab; gone when the lab is.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()

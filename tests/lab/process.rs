@@ -141,7 +141,10 @@ pub(super) fn command(lab: &Lab) -> Command {
         None => Command::new(program),
         Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\"")).arg(program);
+            shell
+                .arg("-c")
+                .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""))
+                .arg(program);
             shell
         }
     };
