@@ -1,23 +1,215 @@
 //! `lavabus emit`: send events to a publisher.
 
+mod data;
+mod events;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lavabus_client::{EmitError, Emitter};
+use lavabus_protocol::Record;
+use lavabus_protocol::time::parse_duration;
+use lavabus_zmtp::Endpoint;
+
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::format::Printer;
+use crate::lines;
 
-/// Send events to a publisher.
+pub use self::events::{DeviceArguments, JobArguments, MessageArguments, RawArguments, WorkerArguments};
+
+/// Send events to a publisher. It returns when the publisher took them.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Arguments {}
+#[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    /// Send the JSON lines of this file ('-': standard input); without uuid or datetime, new ones are made
+    #[arg(long, value_name = "FILE", required = true)]
+    pub from: Option<PathBuf>,
+
+    /// Which event.
+    #[command(subcommand)]
+    pub event: Option<EventCommand>,
+
+    /// Where to and how.
+    #[command(flatten)]
+    pub sending: Sending,
+}
+
+/// Where to and how.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Sending")]
+pub struct Sending {
+    /// Intake of the publisher
+    #[arg(
+        long,
+        global = true,
+        value_name = "ENDPOINT",
+        default_value = "ipc:///tmp/lava.events"
+    )]
+    pub to: Endpoint,
+
+    /// Topic before the kind, as EVENT_TOPIC in LAVA
+    #[arg(
+        long = "topic",
+        global = true,
+        value_name = "PREFIX",
+        default_value = "org.lavasoftware"
+    )]
+    pub topic_prefix: String,
+
+    /// Username of the event
+    #[arg(long = "user", global = true, value_name = "NAME", default_value = "lavaserver")]
+    pub username: String,
+
+    /// Time to connect, and then for the publisher to take all
+    #[arg(long = "timeout", global = true, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub within: Duration,
+
+    /// Take states and healths that LAVA does not know
+    #[arg(long, global = true)]
+    pub any_value: bool,
+}
+
+/// Which event.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum EventCommand {
+    /// A message, as out of a test shell
+    Event(MessageArguments),
+    /// A device's state and health
+    Device(DeviceArguments),
+    /// A job's state and health
+    #[command(alias = "testjob")]
+    Job(JobArguments),
+    /// A worker's state and health
+    Worker(WorkerArguments),
+    /// Events as JSON lines, in any of the forms that are read
+    Raw(RawArguments),
+}
 
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// [`Failure`] says what failed, the cause, and the next thing to try.
-pub async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::new(
-        Exit::Internal,
-        "`lavabus emit` cannot run",
-        "it is not there yet",
-        "a later version",
-    ))
+pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let sending = &arguments.sending;
+    let records = match &arguments.event {
+        Some(EventCommand::Raw(raw)) => raw.records(sending)?,
+        Some(EventCommand::Event(event)) => vec![event.record(sending)?],
+        Some(EventCommand::Device(device)) => vec![device.record(sending)?],
+        Some(EventCommand::Job(job)) => vec![job.record(sending)?],
+        Some(EventCommand::Worker(worker)) => vec![worker.record(sending)?],
+        None => Vec::new(),
+    };
+    let mut emission = Emission::connect(sending, context).await?;
+    for record in &records {
+        emission.send(record).await?;
+    }
+    if let Some(path) = &arguments.from {
+        let mut lines = lines::read(path)?;
+        while let Some(line) = emission.next_line(&mut lines).await? {
+            match events::read_line(&line.text, sending) {
+                Ok(record) => emission.send(&record).await?,
+                Err(error) => {
+                    emission.confirm().await?;
+                    let what = format!("line {} of {} is no event", line.number, lines.name());
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        what,
+                        error,
+                        "correct it; the lines before it were sent",
+                    ));
+                }
+            }
+        }
+    }
+    emission.confirm().await?;
+    context.detail(format_args!("{} events sent to {}", emission.sent, sending.to));
+    Ok(Exit::Success)
+}
+
+/// A connection to the intake, and what was asked of it.
+struct Emission<'a> {
+    emitter: Emitter,
+    sending: &'a Sending,
+    /// Shows what is sent, if a format was asked for.
+    printer: Option<Printer>,
+    sent: u64,
+}
+
+impl Emission<'_> {
+    async fn connect<'a>(sending: &'a Sending, context: &Context) -> Result<Emission<'a>, Failure> {
+        let printer = context
+            .format
+            .as_ref()
+            .map(|format| Printer::new(format, context.color))
+            .transpose();
+        Ok(Emission {
+            emitter: Emitter::connect(&sending.to, sending.within)
+                .await
+                .map_err(|error| failure(sending, &error))?,
+            sending,
+            printer: printer
+                .map_err(|error| Failure::new(Exit::Usage, "the template cannot be used", error, "-o json"))?,
+            sent: 0,
+        })
+    }
+
+    async fn send(&mut self, record: &Record) -> Result<(), Failure> {
+        let within = self.sending.within;
+        let sent = tokio::time::timeout(within, self.emitter.send(&record.envelope())).await;
+        match sent {
+            Ok(sent) => sent.map_err(|error| failure(self.sending, &error))?,
+            Err(_) => {
+                let endpoint = self.sending.to.clone();
+                return Err(failure(self.sending, &EmitError::Unconfirmed { endpoint, within }));
+            }
+        }
+        self.sent += 1;
+        match &mut self.printer {
+            None => Ok(()),
+            Some(printer) => {
+                let mut text = Vec::new();
+                let written = printer.write(record, &mut text);
+                written.map_err(|error| Failure::new(Exit::Usage, "the template fails", error, "-o json"))?;
+                let mut out = std::io::stdout().lock();
+                std::io::Write::write_all(&mut out, &text).map_err(|error| Failure::output(&error))
+            }
+        }
+    }
+
+    /// The next line; the connection is kept alive meanwhile.
+    async fn next_line(&mut self, lines: &mut lines::Lines) -> Result<Option<lines::Line>, Failure> {
+        match lines.try_next() {
+            Some(line) => line,
+            None => tokio::select! {
+                line = lines.next() => line,
+                error = self.emitter.closed() => Err(failure(self.sending, &error)),
+            },
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), Failure> {
+        let confirmed = self.emitter.confirm(self.sending.within).await;
+        confirmed.map_err(|error| failure(self.sending, &error))
+    }
+}
+
+fn failure(sending: &Sending, error: &EmitError) -> Failure {
+    let (what, hint) = match error {
+        EmitError::NoConnection(_) => (
+            format!("no connection to {} within {:?}", sending.to, sending.within),
+            "see that the publisher runs, or give --to ENDPOINT of its intake",
+        ),
+        EmitError::Lost { .. } => (
+            format!("the connection to {} was lost", sending.to),
+            "again: with --from and given uuids, what arrived is not taken twice",
+        ),
+        EmitError::Unconfirmed { .. } => (
+            format!("{} has not taken all", sending.to),
+            "a longer --timeout; it may have arrived all the same",
+        ),
+    };
+    Failure::new(Exit::NoConnection, what, error, hint)
 }

@@ -3,13 +3,17 @@
 use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use lavabus_protocol::Filter;
-use lavabus_protocol::filter::{Field, Pattern};
+use lavabus_protocol::filter::{Field, Pattern, PatternError};
+
+use crate::jq;
 
 /// The flags of a filter: `--kind`, `--not-kind` and so on.
 #[derive(Clone, Debug, Default)]
 pub struct FilterArguments {
     /// What the fields must be.
     pub filter: Filter,
+    /// jq programs, all of which must keep an event. They are known to be sound.
+    pub jq: Vec<String>,
 }
 
 /// Field, its negation's flag, help.
@@ -39,6 +43,23 @@ const FLAGS: [(Field, &str, &str); 15] = [
     (Field::Lab, "not-lab", "Lab: the name or endpoint of its --bus"),
 ];
 
+/// What is wrong with a pattern, in one line: a regular expression's own error has several.
+fn fault(text: &str, error: &PatternError) -> String {
+    let expression = text.strip_prefix('~').unwrap_or(text);
+    let (kind, span) = match (error, regex_syntax::parse(expression)) {
+        (PatternError::Regex { .. }, Err(regex_syntax::Error::Parse(fault))) => {
+            (fault.kind().to_string(), *fault.span())
+        }
+        (PatternError::Regex { .. }, Err(regex_syntax::Error::Translate(fault))) => {
+            (fault.kind().to_string(), *fault.span())
+        }
+        _ => return error.to_string(),
+    };
+    // The '~' counts too.
+    let at = expression.get(..span.start.offset).unwrap_or_default().chars().count() + 2;
+    format!("{kind} at character {at} of the regular expression")
+}
+
 impl clap::Args for FilterArguments {
     fn augment_args(command: Command) -> Command {
         let mut command = command
@@ -47,7 +68,7 @@ impl clap::Args for FilterArguments {
             for (flag, negated) in [(field.as_str(), false), (negation, true)] {
                 let parser = StringValueParser::new().try_map(move |text| match Pattern::parse(field, &text) {
                     Ok(_) => Ok(text),
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => Err(fault(&text, &error)),
                 });
                 command = command.arg(
                     Arg::new(flag)
@@ -60,7 +81,16 @@ impl clap::Args for FilterArguments {
                 );
             }
         }
-        command.next_help_heading(None::<&str>)
+        command
+            .arg(
+                Arg::new("jq")
+                    .long("jq")
+                    .value_name("PROGRAM")
+                    .help("Keep events for which this jq program gives neither false nor null; it sees them as -o json")
+                    .action(ArgAction::Append)
+                    .value_parser(jq::parse),
+            )
+            .next_help_heading(None::<&str>)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -76,6 +106,8 @@ impl FromArgMatches for FilterArguments {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.jq
+            .extend(matches.get_many::<String>("jq").into_iter().flatten().cloned());
         for (field, negation, _) in FLAGS {
             for (flag, negated) in [(field.as_str(), false), (negation, true)] {
                 for text in matches.get_many::<String>(flag).into_iter().flatten() {

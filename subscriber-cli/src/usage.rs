@@ -154,12 +154,74 @@ fn name_of(flag: &str) -> &str {
 /// Our texts say the cause first, then what would be right: `no port; accepted are …`, `…, expected …`.
 fn split_hint(text: &str) -> (String, Option<String>) {
     for between in ["; try ", "; accepted are ", ", expected ", "; expected "] {
-        if let Some((cause, hint)) = text.split_once(between) {
+        if let Some((cause, hint)) = text.rsplit_once(between) {
             return (cause.to_owned(), Some(hint.to_owned()));
         }
     }
     match text.strip_prefix("expected ") {
         Some(hint) => ("it is something else".to_owned(), Some(hint.to_owned())),
         None => (text.to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &[&str]) -> String {
+        match Arguments::read(["lavabus"].iter().chain(line)) {
+            Ok(arguments) => panic!("taken: {arguments:?}"),
+            Err(stop) => {
+                assert_eq!(stop.exit(), Exit::Usage, "{line:?}");
+                stop.to_string()
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_three_lines_with_its_flag() {
+        let lines: Vec<String> = [
+            &["listen", "--device", "~qemu-["] as &[&str],
+            &["listen", "--job", "/"],
+            &["listen", "--not-topic", "@seq"],
+            &["listen", "--since", "soon"],
+            &["listen", "--timeout", "90"],
+            &["listen", "--after", "5f0e11d2/x/8e503fbe-e568-11f1-8b37-02fc00000001"],
+            &["listen", "--bus", "127.0.0.1:5500"],
+            &["listen", "--jq", ".data | ("],
+            &["listen", "-o", "template={{ job"],
+            &["listen", "-o", "xml"],
+            &["listen", "--count", "0"],
+            &["listen", "--count", "x"],
+            &["listen", "--stat", "Idle"],
+            &["listen", "--last", "1", "--since", "-1h"],
+            &["listen", "--db", "x"],
+            &["listen", "--color", "sometimes"],
+            &["listne"],
+            &["emit"],
+            &["emit", "event", "hello"],
+            &["emit", "event", "hello", "--job", "/"],
+            &["emit", "--to", "tcp://a"],
+            &["demo", "--rate", "0"],
+        ]
+        .into_iter()
+        .map(|line| format!("$ lavabus {}\n{}\n", line.join(" "), said(line)))
+        .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in [
+            &["--help"] as &[&str],
+            &["--version"],
+            &["listen", "--help"],
+            &["help", "emit", "device"],
+        ] {
+            let stop = Arguments::read(["lavabus"].iter().chain(line))
+                .map(|_| ())
+                .map_err(|stop| stop.exit());
+            assert_eq!(stop, Err(Exit::Success), "{line:?}");
+        }
     }
 }

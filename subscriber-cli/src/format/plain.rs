@@ -1,0 +1,85 @@
+//! One line for people: what lavacli 3.1 prints for `events listen`, so that scripts that read its lines still do.
+//!
+//! ```text
+//! <datetime> <topic> <username> - <message>
+//!
+//! device   [NAME] <TYPE> state=… health=… for JOB
+//! testjob  [JOB] <DEVICE> state=… health=… (DESCRIPTION)
+//! worker   [HOSTNAME] state=… health=…
+//! event    [JOB] message=…
+//! others   the data
+//! ```
+//!
+//! What is missing is `??`. Where there are several labs, the line begins with the lab's name. Control characters in
+//! what others wrote are escaped: they could command the terminal.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use lavabus_protocol::Record;
+use lavabus_protocol::event::Body;
+
+pub(super) fn write(record: &Record, color: bool, out: &mut Vec<u8>) {
+    let style = |style: Style| if color { style } else { Style::new() };
+    let time = style(AnsiColor::BrightBlack.on_default());
+    let topic = style(Style::new().bold());
+    let user = style(AnsiColor::Green.on_default());
+    let lab = style(AnsiColor::Cyan.on_default());
+    if let Some(name) = &record.lab {
+        let _ = write!(out, "{lab}{}{lab:#} ", printable(name));
+    }
+    // Writing into memory does not fail.
+    let _ = write!(
+        out,
+        "{time}{}{time:#} {topic}{}{topic:#} {user}{}{user:#} - {}",
+        printable(&record.datetime),
+        printable(&record.topic),
+        printable(&record.username),
+        printable(&message(record)),
+    );
+}
+
+fn message(record: &Record) -> String {
+    let event = record.event();
+    let or_unknown = |text: Option<&str>| text.unwrap_or("??").to_owned();
+    let job = or_unknown(event.job().map(|job| job.as_str()));
+    let (state, health) = (or_unknown(event.state()), or_unknown(event.health()));
+    match event.body() {
+        Body::Device(device) => {
+            let name = or_unknown(device.device.as_deref());
+            let device_type = or_unknown(device.device_type.as_deref());
+            let mut line = format!("[{name}] <{device_type}> state={state} health={health}");
+            if device.job.is_some() {
+                let _ = write!(line, " for {job}");
+            }
+            line
+        }
+        Body::Job(body) => {
+            let device = or_unknown(body.device.as_deref());
+            let description = body.description.as_deref().unwrap_or_default();
+            format!("[{job}] <{device}> state={state} health={health} ({description})")
+        }
+        Body::Worker(worker) => {
+            let name = or_unknown(worker.hostname.as_deref());
+            format!("[{name}] state={state} health={health}")
+        }
+        Body::Message(body) => format!("[{job}] message={}", or_unknown(body.message.as_deref())),
+        Body::Other(_) => record.data.replace(['\n', '\r'], " "),
+    }
+}
+
+/// The text with its control characters escaped.
+fn printable(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    let mut printable = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
+}
