@@ -262,11 +262,17 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
             gap: Some(GapReason::Expired),
         });
     }
-    let after = reader
-        .first_id_at_or_after(&cursor.uuid, UNKNOWN_CURSOR_SLACK)?
-        .map(|first| first - 1);
+    // In this order: what is committed after the head was read comes after it.
+    let head = reader.head()?;
+    let first = reader.first_id_at_or_after(&cursor.uuid, UNKNOWN_CURSOR_SLACK)?;
+    let after = match first {
+        Some(first) => first - 1,
+        // Of a time when nothing has come yet.
+        None if cursor.uuid.time().is_some() => head,
+        None => oldest,
+    };
     Ok(Resume {
-        after: after.unwrap_or(oldest),
+        after,
         gap: Some(GapReason::UnknownCursor),
     })
 }
