@@ -36,16 +36,17 @@ impl Subscriber {
     pub(super) fn resumed(&mut self, resume: Resume) {
         self.position = Position::new(0, 0, resume.after);
         self.find_place();
+        self.started();
         if let Some(reason) = resume.gap {
             self.tell_gap(None, Some(resume.after), reason);
         }
-        self.started();
     }
 
-    /// The starting point is known.
+    /// The starting point is known: the head is told before the first event, however much is to be caught up.
     pub(super) fn started(&mut self) {
         if self.numbered {
-            self.head_due = Some(Instant::now());
+            self.head_due = Some(Instant::now() + HEAD_INTERVAL);
+            self.say_head();
         }
     }
 

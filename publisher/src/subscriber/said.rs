@@ -20,13 +20,19 @@ impl Subscriber {
             // A subscriber that does not read is not told how late it is.
             return false;
         }
+        self.say_head()
+    }
+
+    pub(super) fn say_head(&mut self) -> bool {
         let at = |seq| EventPosition {
             epoch: self.shared.epoch,
             seq,
         };
         let oldest = self.shared.oldest.load(Ordering::Relaxed);
+        // The shared head moves a moment after the events behind it can be had.
+        let head = self.shared.fan_out.head().max(self.position.sequence);
         self.say(&ControlMessage::Head {
-            head: at(self.shared.fan_out.head()),
+            head: at(head),
             oldest: (oldest > 0).then_some(oldest),
             skipped: self.skipped,
             position: Some(at(self.position.sequence)),
