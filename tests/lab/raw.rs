@@ -18,18 +18,22 @@ pub struct RawSub {
 impl RawSub {
     /// Connects with these subscriptions, sent in this order.
     pub async fn connect(endpoint: &Endpoint, subscriptions: &[&str]) -> RawSub {
-        let connection = SubConnection::connect(endpoint, &ConnectOptions::default(), LONG)
-            .await
-            .unwrap();
-        let mut sub = RawSub {
+        let sub = RawSub::try_connect(endpoint, subscriptions).await;
+        sub.expect("a publisher that runs")
+    }
+
+    /// The same, for a publisher that may not be there, or end at any moment.
+    pub async fn try_connect(endpoint: &Endpoint, subscriptions: &[&str]) -> Option<RawSub> {
+        let options = ConnectOptions::default();
+        let mut connection = SubConnection::connect(endpoint, &options, LONG).await.ok()?;
+        for subscription in subscriptions {
+            connection.subscribe(subscription.as_bytes()).await.ok()?;
+        }
+        Some(RawSub {
             connection,
             received: VecDeque::new(),
             barriers: 0,
-        };
-        for subscription in subscriptions {
-            sub.subscribe(subscription).await;
-        }
-        sub
+        })
     }
 
     /// One more subscription.

@@ -61,6 +61,13 @@ impl StockSub {
     }
 }
 
+/// A SUB with settings of its own.
+impl From<Socket> for StockSub {
+    fn from(socket: Socket) -> StockSub {
+        StockSub(socket)
+    }
+}
+
 impl StockPush {
     /// Connects in the background. What is not sent when this is dropped goes on in the background.
     pub fn connect(endpoint: &Endpoint) -> StockPush {
@@ -72,6 +79,11 @@ impl StockPush {
     /// Sends one message; waits for room.
     pub fn send(&self, message: &Message) {
         self.0.send(&message.0).unwrap();
+    }
+
+    /// Sends one message if there is room, as LAVA does; false if it was not sent.
+    pub fn try_send(&self, message: &Message) -> bool {
+        self.0.try_send(&message.0).is_ok()
     }
 
     /// Sends all, in order.
