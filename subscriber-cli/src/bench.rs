@@ -39,7 +39,7 @@ use self::sender::Load;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mock::{local_only, no_intake};
+use crate::mock::{local_only, no_intake, parse_rate};
 use crate::status::{as_json, print};
 
 /// One connection may take so long.
@@ -83,13 +83,6 @@ pub struct Arguments {
     /// Measure on another machine, whose users may see the events
     #[arg(long)]
     pub yes_really: bool,
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("expected a number above 0, such as 0.5 or 100".to_owned()),
-    }
 }
 
 /// Runs the command.

@@ -104,7 +104,8 @@ impl FromStr for Target {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+/// Events a second.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("expected a number above 0, such as 0.5 or 100".to_owned()),

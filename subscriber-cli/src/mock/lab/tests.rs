@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lavabus_client::datetime_text;
 use proptest::prelude::*;
 use serde_json::Value;
 
