@@ -1,0 +1,238 @@
+//! The figures of docs/performance.md that the side-by-side benchmark does not give.
+//!
+//! ```sh
+//! cargo build --release && cargo run --release --example numbers -- all
+//! cargo run --release --example numbers -- replay|start|memory|one-of-1000|help [EVENTS]
+//! ```
+//!
+//! Each runs the real programs of the same target folder, on loopback, three times, and prints medians.
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lavabus_protocol::EventId;
+use lavabus_store::{Journal, NewEvent, Options};
+use lavabus_zmtp::{ConnectOptions, PushConnection, Received, SubConnection};
+
+use program::{Publisher, built};
+
+const ROUNDS: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let what = arguments.first().map_or("all", String::as_str);
+    let events: Option<u64> = arguments.get(1).map(|n| n.parse().unwrap());
+    if matches!(what, "all" | "help") {
+        help();
+    }
+    if matches!(what, "all" | "memory") {
+        memory().await;
+    }
+    if matches!(what, "all" | "one-of-1000") {
+        one_of_1000().await;
+    }
+    if matches!(what, "all" | "replay") {
+        replay(events.unwrap_or(1_000_000)).await;
+    }
+    if matches!(what, "all" | "start") {
+        start(events.unwrap_or(10_000_000)).await;
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Fills a journal with events in time order, as the publisher would.
+fn fill(path: &Path, events: u64) -> Vec<EventId> {
+    let mut journal = Journal::open(path, &Options::default()).unwrap();
+    let mut ids = Vec::new();
+    let data = format!(
+        r#"{{"state": "Running", "health": "Unknown", "job": 7, "description": "{}"}}"#,
+        "x".repeat(230)
+    );
+    for start in (0..events).step_by(2000) {
+        let mut group = journal.group().unwrap();
+        for n in start..(start + 2000).min(events) {
+            let id = EventId::parse(format!("{:08x}-0000-1000-8000-000000000001", n).as_bytes()).unwrap();
+            if n < 1 || n + 1 == events {
+                ids.push(id);
+            }
+            let event = NewEvent {
+                id: &id,
+                received_us: jiff::Timestamp::now().as_microsecond(),
+                topic: "org.example.lab.testjob",
+                sent: "2026-11-21T05:01:05.217961+00:00",
+                user: "lavaserver",
+                data: &data,
+            };
+            group.append(&event).unwrap();
+        }
+        group.commit().unwrap();
+    }
+    journal.close().unwrap();
+    ids
+}
+
+/// Events a second that one subscriber gets from the journal.
+async fn replay(events: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("events.db");
+    let first = fill(&database, events)[0];
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        let publisher = Publisher::start(folder.path(), &["--db", database.to_str().unwrap()]);
+        let mut sub = SubConnection::connect(publisher.publish(), &ConnectOptions::default(), TIMEOUT)
+            .await
+            .unwrap();
+        for subscription in [String::new(), format!("@after:{first}"), "@start".into()] {
+            sub.subscribe(subscription.as_bytes()).await.unwrap();
+        }
+        let (mut got, mut began) = (0, None);
+        while got < events - 1 {
+            if let Received::Messages(run) = sub.next().await.unwrap() {
+                began.get_or_insert_with(Instant::now);
+                got += run.len() as u64;
+            }
+        }
+        rates.push(got as f64 / began.unwrap().elapsed().as_secs_f64());
+    }
+    println!(
+        "replay of {events} events to one subscriber: {:.0} events/s",
+        median(rates)
+    );
+}
+
+/// From the start of the process until it accepts subscribers.
+async fn start(events: u64) {
+    for (name, count) in [("empty".to_owned(), 0), (format!("{events} events"), events)] {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("events.db");
+        if count > 0 {
+            fill(&database, count);
+        }
+        let mut times = Vec::new();
+        for round in 0..ROUNDS + 2 {
+            if count == 0 {
+                let _ = std::fs::remove_file(&database);
+            }
+            let began = Instant::now();
+            let publisher = Publisher::start(folder.path(), &["--db", database.to_str().unwrap()]);
+            if round >= 2 {
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            drop(publisher);
+        }
+        println!("start to ready, journal of {name}: {:.1} ms", median(times));
+    }
+}
+
+/// Resident memory with nothing to do, and with 1,000 subscribers who have nothing to do.
+async fn memory() {
+    let (mut idle, mut many) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("events.db");
+        let publisher = Publisher::start(folder.path(), &["--db", database.to_str().unwrap()]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        idle.push(publisher.memory_mib());
+        let mut subscribers = Vec::new();
+        for n in 0..1000 {
+            let mut sub = SubConnection::connect(publisher.publish(), &ConnectOptions::default(), TIMEOUT)
+                .await
+                .unwrap();
+            sub.subscribe(format!("org.example.lab.{n}").as_bytes()).await.unwrap();
+            subscribers.push(sub);
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        many.push(publisher.memory_mib());
+    }
+    println!(
+        "resident, idle: {:.1} MiB; with 1,000 idle subscribers: {:.1} MiB",
+        median(idle),
+        median(many)
+    );
+}
+
+/// CPU an event with one subscriber that matches, alone and among 999 that do not.
+async fn one_of_1000() {
+    const EVENTS: u64 = 20_000;
+    let (mut alone, mut among) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for (strangers, costs) in [(0, &mut alone), (999, &mut among)] {
+            let folder = tempfile::tempdir().unwrap();
+            let publisher = Publisher::start(folder.path(), &["--no-journal"]);
+            let mut idle = Vec::new();
+            for n in 0..strangers {
+                let mut sub = SubConnection::connect(publisher.publish(), &ConnectOptions::default(), TIMEOUT)
+                    .await
+                    .unwrap();
+                sub.subscribe(format!("com.other.{n}").as_bytes()).await.unwrap();
+                idle.push(sub);
+            }
+            let mut sub = SubConnection::connect(publisher.publish(), &ConnectOptions::default(), TIMEOUT)
+                .await
+                .unwrap();
+            sub.subscribe(b"org.example").await.unwrap();
+            let mut push = PushConnection::connect(publisher.intake(), &ConnectOptions::default(), TIMEOUT)
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let before = publisher.cpu_seconds();
+            let receiving = tokio::spawn(async move {
+                let mut got = 0;
+                while got < EVENTS {
+                    if let Received::Messages(run) = sub.next().await.unwrap() {
+                        got += run.len() as u64;
+                    }
+                }
+            });
+            // One event at a time, so that nothing is shared among events.
+            for n in 0..EVENTS {
+                let uuid = format!("{n:08x}-0000-1000-8000-000000000001");
+                let frames = [
+                    "org.example.lab.event",
+                    &uuid,
+                    "2026-11-21T05:01:05+00:00",
+                    "ann",
+                    r#"{"job": 1}"#,
+                ];
+                push.send(&frames.map(str::as_bytes)).await.unwrap();
+                if n % 5 == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            receiving.await.unwrap();
+            costs.push((publisher.cpu_seconds() - before) * 1e6 / EVENTS as f64);
+        }
+    }
+    let (alone, among) = (median(alone), median(among));
+    println!(
+        "CPU an event, one subscriber: {alone:.1} µs; among 999 that do not match: {among:.1} µs; ratio {:.2}",
+        among / alone
+    );
+}
+
+fn help() {
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert!(
+            Command::new(built("lavabus"))
+                .arg("--help")
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("lavabus --help: {:.1} ms", median(times));
+}
