@@ -91,3 +91,10 @@ impl StockPush {
         messages.into_iter().for_each(|message| self.send(message));
     }
 }
+
+/// A PUSH with settings of its own.
+impl From<Socket> for StockPush {
+    fn from(socket: Socket) -> StockPush {
+        StockPush(socket)
+    }
+}
