@@ -20,7 +20,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the demo until its time is over or Ctrl-C; says what failed.
-pub fn run(arguments: &DemoArguments, context: &Context) -> ExitCode {
+pub(crate) fn run(arguments: &DemoArguments, context: &Context) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -152,7 +152,7 @@ async fn wait_for_jobs(bus: Endpoint, context: Context) -> Result<(), Failed> {
                 continue;
             };
             let event = record.event();
-            if event.kind() == Kind::Testjob && event.is_finished() && event.job() == Some(job.clone()) {
+            if event.kind() == Kind::Testjob && event.is_finished() && event.job() == Some(job) {
                 break event.health().unwrap_or("Unknown").to_owned();
             }
         };
