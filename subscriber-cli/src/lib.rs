@@ -26,6 +26,7 @@
 //! | [`emit`] | send events |
 //! | [`mock`], [`bench`], [`status`], [`rejected`] | play a lab, measure, look |
 //! | [`completions`] | for the shell, and the manual page |
+//! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
 //!
 //! Data goes to standard output, all the rest to standard error. `lavabus demo` is only parsed here: it needs the
 //! publisher, which this crate does not know.
@@ -45,6 +46,7 @@ mod jq;
 mod lines;
 pub mod listen;
 pub mod mock;
+mod reader_gone;
 pub mod rejected;
 mod run;
 pub mod status;

@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::filter::FilterArguments;
 use crate::format::{Format, Printer};
 use crate::lines;
+use crate::reader_gone::reader_gone;
 
 /// Print events as they come.
 #[derive(Clone, Debug, clap::Args)]
@@ -93,7 +94,10 @@ fn time(text: &str) -> Result<Timestamp, TimeError> {
 ///
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    run_to(arguments, context, Box::new(std::io::stdout())).await
+    tokio::select! {
+        result = run_to(arguments, context, Box::new(std::io::stdout())) => result,
+        () = reader_gone() => Err(Failure::OutputClosed),
+    }
 }
 
 async fn run_to(arguments: Arguments, context: &Context, out: Box<dyn Write + Send>) -> Result<Exit, Failure> {
