@@ -162,7 +162,7 @@ impl News {
     }
 
     /// All events have the numbers of their order, in the journal and for who resumes.
-    async fn is_whole(self) {
+    async fn nothing_is_missing(self) {
         let resumed = self.resumed_after(3).await;
         for (index, message) in resumed.iter().enumerate() {
             assert_eq!(message.position().seq, index as u64 + 5);
@@ -226,8 +226,8 @@ async fn the_news_goes_on(lab: Lab, mut trouble: impl FnMut(bool)) {
         news.send();
         assert!(news.is_numbered());
     }
-    // The numbers go on behind those that waited: is_whole looks at each.
-    news.is_whole().await;
+    // The numbers go on behind those that waited: nothing_is_missing looks at each.
+    news.nothing_is_missing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +269,7 @@ async fn one_outage_after_another() {
         broken.store(false, Ordering::SeqCst);
         news.ready(true).await;
     }
-    news.is_whole().await;
+    news.nothing_is_missing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,7 +302,7 @@ async fn a_slow_subscriber_that_falls_out_of_the_ring_meanwhile() {
     let numbers: Vec<u64> = numbers.map(|message| message.position().seq).collect();
     assert!(numbers.is_sorted() && *numbers.last().unwrap() == 310, "{numbers:?}");
     assert_same(&received, &news.sent[5..]);
-    news.is_whole().await;
+    news.nothing_is_missing().await;
 }
 
 /// A ring so small that what went out live is not had from there later.
