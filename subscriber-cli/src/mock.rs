@@ -168,7 +168,10 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     match played {
         Ok(()) => Ok(Exit::Success),
         Err(PlayError::Connect(error)) => Err(no_intake(&error)),
-        Err(PlayError::Output(failure)) => Err(failure),
+        Err(PlayError::Output(failure)) => {
+            tally.silent = failure.is_silent();
+            Err(failure)
+        }
         Err(PlayError::Unconfirmed(error)) => Err(Failure::new(
             Exit::NoConnection,
             "the publisher has not confirmed the last events",
@@ -205,6 +208,7 @@ struct Tally<'a> {
     began: Instant,
     seed: u64,
     progress: Progress,
+    silent: bool,
 }
 
 impl Tally<'_> {
@@ -219,12 +223,16 @@ impl Tally<'_> {
             began: Instant::now(),
             seed,
             progress,
+            silent: false,
         }
     }
 }
 
 impl Drop for Tally<'_> {
     fn drop(&mut self) {
+        if self.silent {
+            return;
+        }
         let Progress { sent, late, reconnects } = self.progress;
         let seconds = self.began.elapsed().as_secs_f64();
         let rate = sent as f64 / seconds.max(1e-6);

@@ -103,7 +103,9 @@ pub async fn play(
         while batch.len() < BATCH
             && let Some(event) = events.next_if(|event| due_at(event) <= now)
         {
-            progress.late = now.saturating_duration_since(due_at(&event));
+            if in_time {
+                progress.late = now.saturating_duration_since(due_at(&event));
+            }
             batch.push(event.record);
         }
         outlet.send(&batch).await?;
