@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lavabus_zmtp::{Limits, Listener, Peer, SocketType, Stream, handshake};
@@ -14,12 +14,17 @@ use tracing::{debug, warn};
 
 use crate::counters::Counters;
 
-/// So many connections of a listener may be in their handshake. Then the oldest makes room for the next,
+/// So many connections of all listeners may be in their handshake. Then the oldest makes room for the next,
 const MAX_HANDSHAKES: usize = 512;
 /// but not before it had so much time: peers that all come back at once are not turned away for it.
 const HANDSHAKE_TURN: Duration = Duration::from_millis(100);
-/// After a failure to accept (no file descriptors, no memory) the listener rests this long.
+/// After a failure to accept (no file descriptors, no memory) the listener rests this long,
 const REST: Duration = Duration::from_millis(100);
+/// or only this long when it has ended a handshake, whose descriptor is free then.
+const SHORT_REST: Duration = Duration::from_millis(2);
+
+/// It is said no more often than this.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What all listeners share.
 #[derive(Clone, Debug)]
@@ -27,6 +32,7 @@ pub(crate) struct Doors {
     pub(crate) limits: Limits,
     /// One permit a connection, whatever its kind.
     pub(crate) connections: Arc<Semaphore>,
+    pub(crate) handshakes: Handshakes,
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when no new connection is taken any more.
     pub(crate) closing: CancellationToken,
@@ -41,7 +47,7 @@ impl Doors {
         F: Fn(Stream, Peer) -> Served + Clone + Send + Sync + 'static,
         Served: Future<Output = ()> + Send,
     {
-        let mut handshakes = Handshakes::default();
+        let mut warned = None;
         loop {
             // Both branches are cancel-safe.
             let accepted = tokio::select! {
@@ -51,18 +57,25 @@ impl Doors {
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
-                    warn!(endpoint = %listener.local_endpoint(), %error, "cannot accept a connection; trying again");
-                    handshakes.evict_oldest();
-                    tokio::time::sleep(REST).await;
+                    if warned.is_none_or(|last: Instant| last.elapsed() >= WARN_INTERVAL) {
+                        warned = Some(Instant::now());
+                        warn!(endpoint = %listener.local_endpoint(), %error, "cannot accept connections; trying again");
+                    }
+                    let rest = if self.handshakes.evict_oldest() {
+                        SHORT_REST
+                    } else {
+                        REST
+                    };
+                    tokio::time::sleep(rest).await;
                     continue;
                 }
             };
-            let Some(permit) = self.permit(&mut handshakes).await else {
+            let Some(permit) = self.permit().await else {
                 self.counters.too_many_connections.add(1);
                 debug!(peer = %stream.peer(), "refused: too many connections");
                 continue;
             };
-            let turn = handshakes.begin().await;
+            let turn = self.handshakes.begin().await;
             let (doors, serve) = (self.clone(), serve.clone());
             self.tasks.spawn(async move {
                 let _permit = permit;
@@ -74,11 +87,11 @@ impl Doors {
     }
 
     /// Room for one connection more, if need be in place of the oldest handshake.
-    async fn permit(&self, handshakes: &mut Handshakes) -> Option<OwnedSemaphorePermit> {
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.connections.clone().try_acquire_owned() {
             return Some(permit);
         }
-        if !handshakes.evict_oldest() {
+        if !self.handshakes.evict_oldest() {
             return None;
         }
         tokio::time::timeout(REST, self.connections.clone().acquire_owned())
@@ -116,27 +129,39 @@ impl Doors {
     }
 }
 
-/// The handshakes of a listener that are under way, oldest first. Cancelling one ends it.
-#[derive(Default)]
-struct Handshakes(VecDeque<(Instant, CancellationToken)>);
+/// The handshakes under way, oldest first; of all listeners, so that silent peers of one keep nobody out of another.
+/// Cancelling one ends it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Handshakes(Arc<Mutex<VecDeque<(Instant, CancellationToken)>>>);
 
 impl Handshakes {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, CancellationToken)>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+
     /// A token for a new handshake, as soon as there is room for it.
-    async fn begin(&mut self) -> CancellationToken {
-        // Those that are done have dropped their token's guard.
-        self.0.retain(|(_, handshake)| !handshake.is_cancelled());
-        if self.0.len() >= MAX_HANDSHAKES {
-            tokio::time::sleep_until(self.0[0].0 + HANDSHAKE_TURN).await;
+    async fn begin(&self) -> CancellationToken {
+        if let Some(oldest) = self.oldest_if_full() {
+            tokio::time::sleep_until(oldest + HANDSHAKE_TURN).await;
             self.evict_oldest();
         }
         let handshake = CancellationToken::new();
-        self.0.push_back((Instant::now(), handshake.clone()));
+        self.lock().push_back((Instant::now(), handshake.clone()));
         handshake
     }
 
+    /// When the oldest began, if there is no room for one more.
+    fn oldest_if_full(&self) -> Option<Instant> {
+        let mut handshakes = self.lock();
+        // Those that are done have dropped their token's guard.
+        handshakes.retain(|(_, handshake)| !handshake.is_cancelled());
+        (handshakes.len() >= MAX_HANDSHAKES).then(|| handshakes[0].0)
+    }
+
     /// Ends the oldest handshake; false if there is none.
-    fn evict_oldest(&mut self) -> bool {
-        while let Some((_, oldest)) = self.0.pop_front() {
+    fn evict_oldest(&self) -> bool {
+        let mut handshakes = self.lock();
+        while let Some((_, oldest)) = handshakes.pop_front() {
             if !oldest.is_cancelled() {
                 oldest.cancel();
                 return true;

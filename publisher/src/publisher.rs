@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, JournalConfig};
-use crate::connections::Doors;
+use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
 use crate::fan_out::ring::Limit;
@@ -175,9 +175,11 @@ impl Publisher {
         let (producers, subscribers) = (TaskTracker::new(), TaskTracker::new());
         let listeners = TaskTracker::new();
         let connections = Arc::new(Semaphore::new(config.max_connections));
+        let handshakes = Handshakes::default();
         let doors = |tasks: &TaskTracker, limits: &Limits| Doors {
             limits: limits.clone(),
             connections: connections.clone(),
+            handshakes: handshakes.clone(),
             counters: counters.clone(),
             closing: closing.clone(),
             tasks: tasks.clone(),
