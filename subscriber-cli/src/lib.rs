@@ -21,10 +21,10 @@
 //! | [`exit`], [`failure`] | how the tool ends; the three lines of an error |
 //! | [`context`], [`bus`] | what all commands share |
 //! | [`filter`], `jq` | which events are wanted |
-//! | [`format`] | how events are written |
+//! | [`mod@format`] | how events are written |
 //! | [`listen`] | print events |
 //! | [`emit`] | send events |
-//! | [`mock`], [`bench`], [`status`], [`rejected`] | play a lab, measure, look |
+//! | [`mock`], [`mod@bench`], [`status`], [`rejected`] | play a lab, measure, look |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
 //!

@@ -1,7 +1,7 @@
 //! A subscription against libzmq's XPUB, which plays both kinds of publisher.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lavabus_client::{Cause, EmitError, Emitter, Options, Subscription, SubscriptionError, Update, new_event};
 use lavabus_protocol::{ControlMessage, Epoch, GapReason, Position, Record, SnapshotScope};
@@ -19,7 +19,12 @@ impl Publisher {
     fn bind(endpoint: &str) -> Publisher {
         let socket = Socket::new(Kind::XPub).unwrap();
         socket.set(SocketOption::Linger, 0).unwrap();
-        socket.bind(endpoint).unwrap();
+        // libzmq gives a port up some time after its socket was dropped.
+        let end = Instant::now() + LONG;
+        while let Err(error) = socket.bind(endpoint) {
+            assert!(Instant::now() < end, "{error}");
+            std::thread::yield_now();
+        }
         let endpoint = socket.last_endpoint().unwrap();
         Publisher { socket, endpoint }
     }

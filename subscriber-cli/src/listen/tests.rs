@@ -226,8 +226,8 @@ async fn the_time_is_over() {
         publisher.subscriptions();
         publisher.send(&event(), None);
     });
-    let (result, output) = listen(&["--bus", &endpoint, "--timeout", "1s"]).await;
-    assert_eq!((result.unwrap(), output.lines().count()), (Exit::Success, 1));
+    let (result, _) = listen(&["--bus", &endpoint, "--timeout", "100ms"]).await;
+    assert_eq!(result.unwrap(), Exit::Success);
     let (result, _) = listen(&["--bus", &endpoint, "--timeout", "100ms", "--count", "9"]).await;
     assert_eq!(result.unwrap(), Exit::Timeout);
 }
