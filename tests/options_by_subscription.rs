@@ -154,7 +154,7 @@ async fn without_a_journal_each_start_is_a_new_epoch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_between_connecting_and_subscribing_is_delivered() {
     // A position is kept for 1 s without a subscription. Should a busy machine take longer, it is tried again.
-    loop {
+    for _ in 0..20 {
         let (publisher, push) = publisher_with(&[]).await;
         let connected = Instant::now();
         let mut sub = RawSub::connect(publisher.publish(), &[]).await;
@@ -163,16 +163,15 @@ async fn what_came_between_connecting_and_subscribing_is_delivered() {
         push.send_all(&events);
         publisher.published(3).await;
         sub.subscribe("").await;
-        sub.subscribe("@snapshot:worker/nobody").await;
-        sub.subscribe("@start").await;
-        let received = [sub.next().await, sub.next().await, sub.next().await];
+        let received = sub.in_force().await;
         let in_time = connected.elapsed() < Duration::from_secs(1);
         publisher.stop().await;
         if in_time {
-            assert_eq!(received, events[..]);
+            assert_eq!(received, events);
             return;
         }
     }
+    panic!("the machine is too busy");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +418,7 @@ async fn without_a_journal_a_reader_that_falls_behind_is_told_what_it_lost() {
 
 /// A lab's history, and what of it is the latest of each object.
 fn history() -> (Vec<Message>, Vec<Message>) {
-    let old = vec![
+    let old = [
         Message::device("qemu-01", "Idle"),
         Message::device("qemu-02", "Idle"),
         Message::worker("worker-01", "Offline"),
@@ -427,7 +426,7 @@ fn history() -> (Vec<Message>, Vec<Message>) {
         Message::job(1, "Running", "Unknown"),
         Message::test_event(1),
     ];
-    let latest = vec![
+    let latest = [
         Message::device("qemu-01", "Running"),
         Message::worker("worker-01", "Online"),
         Message::job(2, "Running", "Unknown"),

@@ -95,7 +95,8 @@ impl RawSub {
     }
 
     /// Waits until the publisher has read all subscriptions sent so far, and serves this connection; returns the
-    /// events that came meanwhile. Needs a publisher with a journal: it asks for the snapshot of an unknown object.
+    /// events that came meanwhile. Needs a publisher with a journal: it asks for the snapshot of an unknown object,
+    /// which a connection may do 16 times.
     pub async fn in_force(&mut self) -> Vec<Message> {
         self.barriers += 1;
         let barrier = format!("@snapshot:worker/barrier-{}", self.barriers);
