@@ -28,8 +28,11 @@ const GROUP_EVENTS: usize = 2000;
 const IDLE: Duration = Duration::from_millis(20);
 /// The thread looks around this often at least.
 const TICK: Duration = Duration::from_secs(1);
-/// Events that the projections take in at a time, so that a commit does not wait long for them.
+/// Events that the projections take in at a time, so that a commit does not wait long for them,
 const PROJECTED_AT_ONCE: u64 = 1000;
+/// and how many, and how often, when they are further behind than ten times as many.
+const PROJECTED_IN_HASTE: u64 = 5000;
+const HASTE: Duration = Duration::from_millis(100);
 /// Retention is looked at this often.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -61,7 +64,8 @@ pub(crate) struct JournalWriter {
 struct State {
     rejections: Rejections,
     trouble: Option<Trouble>,
-    projections_behind: bool,
+    /// Events that the projections have not taken in.
+    projections_behind: u64,
     last_projected: Option<Instant>,
     last_pruned: Option<Instant>,
 }
@@ -80,7 +84,7 @@ impl JournalWriter {
         retention: Retention,
     ) -> JournalWriter {
         let state = State {
-            projections_behind: true,
+            projections_behind: 1,
             ..State::default()
         };
         JournalWriter {
@@ -115,10 +119,11 @@ impl JournalWriter {
                         group.push(next);
                     }
                     self.take(&mut group);
-                    self.state.projections_behind = true;
+                    self.state.projections_behind += events as u64;
                     group.clear();
-                    let due = self.state.last_projected.is_none_or(|last| last.elapsed() >= TICK);
-                    if due && events < GROUP_EVENTS / 4 {
+                    let since = self.state.last_projected.map(|last| last.elapsed());
+                    let pause = if self.in_haste() { HASTE } else { TICK };
+                    if events < GROUP_EVENTS && since.is_none_or(|since| since >= pause) {
                         self.upkeep();
                     }
                 }
@@ -135,8 +140,13 @@ impl JournalWriter {
         self.finish()
     }
 
+    /// The projections are so far behind that a snapshot would take long.
+    fn in_haste(&self) -> bool {
+        self.state.projections_behind > 10 * PROJECTED_AT_ONCE
+    }
+
     fn pause(&self) -> Duration {
-        let something_to_do = self.state.projections_behind || self.state.rejections.are_due();
+        let something_to_do = self.state.projections_behind > 0 || self.state.rejections.are_due();
         if something_to_do && self.state.trouble.is_none() {
             IDLE
         } else {
@@ -228,12 +238,16 @@ impl JournalWriter {
                 Err(cause) => warn!(%cause, "refused messages could not be kept"),
             }
         }
-        if self.state.projections_behind {
+        if self.state.projections_behind > 0 {
             self.state.last_projected = Some(Instant::now());
-            match self.journal.project(PROJECTED_AT_ONCE) {
-                Ok(projected) => self.state.projections_behind = projected.behind > 0,
+            match self.journal.project(if self.in_haste() {
+                PROJECTED_IN_HASTE
+            } else {
+                PROJECTED_AT_ONCE
+            }) {
+                Ok(projected) => self.state.projections_behind = projected.behind,
                 Err(cause) => {
-                    self.state.projections_behind = false;
+                    self.state.projections_behind = 0;
                     warn!(%cause, "the projections could not be brought up to date; they are tried again");
                 }
             }
