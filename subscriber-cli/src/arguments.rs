@@ -115,7 +115,7 @@ pub struct DemoArguments {
     pub devices: u16,
 
     /// Events a second
-    #[arg(long, value_name = "EVENTS", default_value_t = 5.0, value_parser = rate)]
+    #[arg(long, value_name = "EVENTS", default_value_t = 10.0, value_parser = rate)]
     pub rate: f64,
 }
 

@@ -2,9 +2,15 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::migration::with_suffix;
+
+/// A lock that is taken is looked at so many times,
+const LOOKS: u32 = 5;
+/// with a pause between them.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// An advisory lock on `<database>.lock`. It ends with the process, however that ends; the file stays.
 ///
@@ -28,12 +34,17 @@ impl WriterLock {
             .write(true)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(WriterLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-                path: database.to_owned(),
-            }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        // Whoever only looks whether a writer is there has the lock for a moment.
+        for look in (0..LOOKS).rev() {
+            match file.try_lock() {
+                Ok(()) => return Ok(WriterLock { _file: file }),
+                Err(TryLockError::WouldBlock) if look > 0 => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
+        Err(OpenError::InUse {
+            path: database.to_owned(),
+        })
     }
 }
