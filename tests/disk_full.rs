@@ -351,7 +351,6 @@ async fn what_has_no_room_to_wait_is_recorded_as_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a replay does not tell the gaps that the journal has recorded"]
 async fn who_resumes_across_a_recorded_gap_is_told() {
     let (lab, broken) = breakable(with_a_small_ring());
     let mut news = News::start(lab).await;

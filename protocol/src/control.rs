@@ -99,7 +99,8 @@ impl GapReason {
         }
     }
 
-    fn from_text(text: &str) -> GapReason {
+    /// The reason with this text.
+    pub fn from_text(text: &str) -> GapReason {
         GapReason::KNOWN
             .into_iter()
             .find(|reason| reason.as_str() == text)

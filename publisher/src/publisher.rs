@@ -1,11 +1,11 @@
 //! All wiring of the daemon: which stage feeds which, and how it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lavabus_protocol::Epoch;
-use lavabus_store::{Checkpointer, Journal, OpenError, Reader, StoreError};
+use lavabus_store::{Checkpointer, Journal, OpenError, Reader, Retention, StoreError};
 use lavabus_zmtp::{BindError, Endpoint, Limits, Listener, SocketType};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -65,9 +65,39 @@ pub struct Publisher {
     config: Config,
     intake: Vec<Listener>,
     publish: Vec<Listener>,
-    journal: Option<(Journal, JournalConfig)>,
+    journal: Option<OpenJournal>,
     counters: Arc<Counters>,
     health: Arc<Health>,
+}
+
+/// Every connection to the database.
+#[derive(Debug)]
+struct OpenJournal {
+    journal: Journal,
+    /// The writer's own, for questions while it cannot write.
+    reader: Reader,
+    checkpointer: Checkpointer,
+    replays: Arc<Replays>,
+    retention: Retention,
+}
+
+impl OpenJournal {
+    fn open(config: &JournalConfig) -> Result<OpenJournal, OpenError> {
+        let journal = Journal::open(&config.path, &config.options)?;
+        if let Some(salvage) = journal.salvage() {
+            warn!(
+                ?salvage,
+                "the database was damaged: it was moved aside and a new one begun"
+            );
+        }
+        Ok(OpenJournal {
+            reader: Reader::open(journal.path())?,
+            checkpointer: Checkpointer::open(&journal)?,
+            replays: Replays::start(journal.path(), *journal.epoch())?,
+            retention: config.retention,
+            journal,
+        })
+    }
 }
 
 impl Publisher {
@@ -75,18 +105,11 @@ impl Publisher {
     pub async fn bind(config: Config) -> Result<Publisher, FatalError> {
         let journal = match config.journal.clone() {
             None => None,
-            Some(journal) => {
-                let (path, options) = (journal.path.clone(), journal.options.clone());
-                let opened = tokio::task::spawn_blocking(move || Journal::open(path, &options)).await;
-                Some((opened.map_err(|_| FatalError::Panicked("journal"))??, journal))
+            Some(config) => {
+                let opened = tokio::task::spawn_blocking(move || OpenJournal::open(&config)).await;
+                Some(opened.map_err(|_| FatalError::Panicked("journal"))??)
             }
         };
-        if let Some(salvage) = journal.as_ref().and_then(|(journal, _)| journal.salvage()) {
-            warn!(
-                ?salvage,
-                "the database was damaged: it was moved aside and a new one begun"
-            );
-        }
         let (mut intake, mut publish) = (Vec::new(), Vec::new());
         for endpoint in &config.intake {
             intake.push(Listener::bind(endpoint, &config.bind).await?);
@@ -135,8 +158,8 @@ impl Publisher {
             counters,
             health,
         } = self;
-        let epoch = journal.as_ref().map_or_else(new_epoch, |(journal, _)| *journal.epoch());
-        let head = journal.as_ref().map_or(0, |(journal, _)| journal.head());
+        let epoch = journal.as_ref().map_or_else(new_epoch, |open| *open.journal.epoch());
+        let head = journal.as_ref().map_or(0, |open| open.journal.head());
         let usual = config.ring_bytes;
         let most = if journal.is_some() {
             usual
@@ -148,26 +171,23 @@ impl Publisher {
 
         let (mut writer, next, replays) = match journal {
             None => (None, Next::FanOut(fan_out.clone()), None),
-            Some((journal, settings)) => {
-                if let Some(first) = journal.oldest()? {
-                    oldest.store(first, std::sync::atomic::Ordering::Relaxed);
+            Some(open) => {
+                if let Some(first) = open.journal.oldest()? {
+                    oldest.store(first, Ordering::Relaxed);
                 }
-                let replays = Replays::start(journal.path(), epoch)?;
-                let reader = Reader::open(journal.path())?;
-                let checkpointer = Checkpointer::open(&journal)?;
                 let (sender, submissions) = mpsc::channel(SUBMISSIONS);
                 let writer = JournalWriter::new(
-                    journal,
-                    reader,
+                    open.journal,
+                    open.reader,
                     fan_out.clone(),
                     counters.clone(),
                     health.clone(),
                     oldest.clone(),
-                    settings.retention,
+                    open.retention,
                 );
                 let runtime = tokio::runtime::Handle::current();
-                let thread = JournalThread::spawn(move || writer.run(submissions, &runtime), checkpointer);
-                (Some(thread), Next::Journal(sender), Some(replays))
+                let thread = JournalThread::spawn(move || writer.run(submissions, &runtime), open.checkpointer);
+                (Some(thread), Next::Journal(sender), Some(open.replays))
             }
         };
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
-use lavabus_protocol::{Cursor, Epoch, GapReason, SnapshotScope};
+use lavabus_protocol::{ControlMessage, Cursor, Epoch, GapReason, SnapshotScope};
 use lavabus_store::{EventRow, OpenError, Reader, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -63,6 +63,8 @@ pub(crate) struct PageRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resume {
     pub(crate) after: u64,
+    /// The cursor's event is in the journal.
+    pub(crate) known: bool,
     /// Something that was asked for cannot be had.
     pub(crate) gap: Option<GapReason>,
 }
@@ -155,6 +157,7 @@ impl Replays {
             }
             let mut resume = furthest.unwrap_or(Resume {
                 after: reader.head()?,
+                known: false,
                 gap: None,
             });
             if let Some(earliest) = earliest {
@@ -162,6 +165,7 @@ impl Replays {
                 if resume.after < permitted {
                     resume = Resume {
                         after: permitted,
+                        known: false,
                         gap: Some(GapReason::NotPermitted),
                     };
                 }
@@ -225,14 +229,42 @@ impl Page {
             sequence: row.seq,
         });
     }
+
+    fn push_gap(&mut self, reason: GapReason, sequence: u64) {
+        let gap = ControlMessage::Gap {
+            from: None,
+            to: None,
+            reason,
+        };
+        let frames = gap.encode();
+        let frames: Vec<&[u8]> = frames.iter().map(|frame| frame.as_bytes()).collect();
+        lavabus_zmtp::encode_message(&frames, &mut self.bytes);
+        let end = self.bytes.len();
+        match self.marks.last_mut() {
+            // It goes out with its event, or not at all.
+            Some(mark) if mark.sequence == sequence => mark.end = end,
+            _ => self.marks.push(PageMark { end, sequence }),
+        }
+    }
 }
 
 fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, StoreError> {
     let mut page = Page::new(request.after);
+    let numbered = request.numbered.then_some(epoch);
     let last = request.upto.min(request.after.saturating_add(PAGE_ROWS));
+    // A gap is said right behind the event that it follows; one at the very start was said when resuming.
+    let gaps = if request.numbered {
+        reader.gaps(request.after + 1)?
+    } else {
+        Vec::new()
+    };
+    let mut gaps = gaps.into_iter().peekable();
     page.after = reader.scan(request.after, last, |row| {
         if request.prefixes.matches(row.topic.as_bytes()) {
-            page.push(&row, request.numbered.then_some(epoch));
+            page.push(&row, numbered);
+        }
+        while let Some(gap) = gaps.next_if(|gap| gap.after_seq <= row.seq) {
+            page.push_gap(GapReason::from_text(&gap.reason), row.seq);
         }
         if page.bytes.len() < PAGE_BYTES {
             ControlFlow::Continue(())
@@ -249,7 +281,13 @@ fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, St
 
 fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, StoreError> {
     if let Some(after) = reader.by_id(&cursor.uuid)? {
-        return Ok(Resume { after, gap: None });
+        let gap = reader.gaps(after)?.into_iter().find(|gap| gap.after_seq == after);
+        let gap = gap.map(|gap| GapReason::from_text(&gap.reason));
+        return Ok(Resume {
+            after,
+            known: true,
+            gap,
+        });
     }
     let oldest = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
     // A number of this epoch that was pruned: what is kept goes on behind it, or is said to be expired.
@@ -259,6 +297,7 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
     if expired {
         return Ok(Resume {
             after: oldest,
+            known: false,
             gap: Some(GapReason::Expired),
         });
     }
@@ -273,13 +312,14 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
     };
     Ok(Resume {
         after,
+        known: false,
         gap: Some(GapReason::UnknownCursor),
     })
 }
 
 /// A cursor that is known is further than any that is not.
 fn is_further(one: &Resume, other: &Resume) -> bool {
-    (one.gap.is_none(), one.after) > (other.gap.is_none(), other.after)
+    (one.known, one.after) > (other.known, other.after)
 }
 
 /// The journal could not be read for a subscriber.

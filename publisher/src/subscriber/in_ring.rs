@@ -25,9 +25,14 @@ impl Subscriber {
     pub(super) fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
         let ring = self.shared.fan_out.ring();
         match cursors.iter().filter_map(|cursor| ring.find(&cursor.uuid)).max() {
-            Some(after) => Resume { after, gap: None },
+            Some(after) => Resume {
+                after,
+                known: true,
+                gap: None,
+            },
             None => Resume {
                 after: ring.oldest().1,
+                known: false,
                 gap: Some(GapReason::UnknownCursor),
             },
         }
