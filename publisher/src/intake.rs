@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lavabus_protocol::Refusal;
 use lavabus_zmtp::{ConnectionError, HeartbeatConfig, Peer, PullConnection, Received, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -24,10 +24,40 @@ const LAST_READ: Duration = Duration::from_millis(300);
 /// The stage after the intake.
 #[derive(Clone, Debug)]
 pub(crate) enum Next {
-    /// A bounded channel: producers are read no faster than the journal commits.
-    Journal(mpsc::Sender<Submission>),
+    /// Producers are read no faster than the journal commits.
+    Journal(ToJournal),
     /// Without a journal events go straight to the fan-out.
     FanOut(Arc<FanOut>),
+}
+
+/// A channel that is bounded by bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct ToJournal {
+    submissions: mpsc::Sender<Submission>,
+    room: Arc<Semaphore>,
+}
+
+impl ToJournal {
+    /// What is sent may wait up to this many bytes, and up to as many runs as the channel has places.
+    pub(crate) fn new(submissions: mpsc::Sender<Submission>, bytes: usize) -> ToJournal {
+        let room = Arc::new(Semaphore::new(bytes));
+        ToJournal { submissions, room }
+    }
+
+    /// False if the journal has ended.
+    async fn send(&self, admitted: Admitted, peer: &Arc<str>) -> bool {
+        let bytes = u32::try_from(admitted.bytes.len()).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.clone().acquire_many_owned(bytes).await else {
+            return false;
+        };
+        let submission = Submission {
+            admitted,
+            received_us: Timestamp::now().as_microsecond(),
+            peer: peer.clone(),
+            _room: Some(room),
+        };
+        self.submissions.send(submission).await.is_ok()
+    }
 }
 
 /// Serves producers.
@@ -117,15 +147,7 @@ impl Intake {
             debug!(%peer, reason = refused.refusal.reason(), cause = %refused.refusal, "message refused");
         }
         match &self.next {
-            Next::Journal(journal) => {
-                let received_us = Timestamp::now().as_microsecond();
-                let submission = Submission {
-                    admitted,
-                    received_us,
-                    peer: peer.clone(),
-                };
-                journal.send(submission).await.is_ok()
-            }
+            Next::Journal(journal) => journal.send(admitted, peer).await,
             Next::FanOut(fan_out) => {
                 if !admitted.messages.is_empty() {
                     fan_out.publish_unkept(admitted.events());

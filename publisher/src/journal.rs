@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lavabus_protocol::Refusal;
 use lavabus_store::{Appended, Group, Journal, NewEvent, PruneBudget, Reader, Retention, StoreError};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{error, info, warn};
 
 use self::rejections::Rejections;
@@ -43,6 +43,8 @@ pub(crate) struct Submission {
     /// In µs since 1970.
     pub(crate) received_us: i64,
     pub(crate) peer: Arc<str>,
+    /// Its share of what may wait, given back when it is dropped.
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The thread's state. It alone writes to the database.

@@ -19,13 +19,15 @@ use crate::fan_out::FanOut;
 use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
-use crate::intake::{Intake, Next};
+use crate::intake::{Intake, Next, ToJournal};
 use crate::journal::JournalWriter;
 use crate::replay::Replays;
 use crate::subscriber::{End, Shared, Subscriber};
 
-/// Runs that wait for the journal, 64 KiB each at most.
-const SUBMISSIONS: usize = 64;
+/// Runs that wait for the journal,
+const SUBMISSIONS: usize = 1024;
+/// and their bytes. A single event is 1 MiB at most by default; a larger limit makes this larger.
+const SUBMITTED_BYTES: usize = 4 << 20;
 /// Without a journal the ring may grow to so many times its usual size while an active subscriber is behind.
 const UNKEPT_RING: usize = 4;
 /// Subscribers that are not slow have everything within this time at the end; the others are cut off.
@@ -176,6 +178,7 @@ impl Publisher {
                     oldest.store(first, Ordering::Relaxed);
                 }
                 let (sender, submissions) = mpsc::channel(SUBMISSIONS);
+                let bytes = SUBMITTED_BYTES.max(2 * config.limits.message);
                 let writer = JournalWriter::new(
                     open.journal,
                     open.reader,
@@ -187,7 +190,11 @@ impl Publisher {
                 );
                 let runtime = tokio::runtime::Handle::current();
                 let thread = JournalThread::spawn(move || writer.run(submissions, &runtime), open.checkpointer);
-                (Some(thread), Next::Journal(sender), Some(open.replays))
+                (
+                    Some(thread),
+                    Next::Journal(ToJournal::new(sender, bytes)),
+                    Some(open.replays),
+                )
             }
         };
 
