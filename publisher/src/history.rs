@@ -27,3 +27,35 @@ impl History {
         (!self.is_open_to(peer)).then(|| Timestamp::now().as_microsecond().saturating_sub(window))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_is_for_this_machine_and_for_named_networks() {
+        let history = History {
+            networks: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            resume_window: Duration::from_secs(3600),
+        };
+        let tcp = |address: &str| PeerAddress::Tcp(address.parse().unwrap());
+        let open = [
+            tcp("127.0.0.1:9"),
+            tcp("[::1]:9"),
+            tcp("10.1.2.3:9"),
+            tcp("[fd00::7]:9"),
+            PeerAddress::Ipc { uid: 1000, pid: None },
+        ];
+        for peer in open {
+            assert!(history.is_open_to(peer), "{peer}");
+            assert_eq!(history.earliest(peer), None);
+        }
+        for peer in [tcp("10.2.0.1:9"), tcp("192.168.1.1:9"), tcp("[2001:db8::1]:9")] {
+            assert!(!history.is_open_to(peer), "{peer}");
+            let now = Timestamp::now().as_microsecond();
+            let earliest = history.earliest(peer).unwrap();
+            assert!((now - 3_600_000_000 - earliest).abs() < 60_000_000);
+        }
+    }
+}

@@ -330,3 +330,71 @@ pub(crate) enum ReplayError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use lavabus_protocol::EventId;
+    use lavabus_store::{Journal, NewEvent, Options};
+
+    use super::*;
+
+    const HOUR_US: i64 = 3_600_000_000;
+
+    fn id(number: u64) -> EventId {
+        EventId::parse(format!("{number:08x}-0000-1000-8000-000000000001").as_bytes()).unwrap()
+    }
+
+    /// Ten events, an hour between each.
+    fn journal(folder: &Path) -> Journal {
+        let mut journal = Journal::open(folder.join("events.db"), &Options::default()).unwrap();
+        let mut group = journal.group().unwrap();
+        for number in 1..=10 {
+            let event = NewEvent {
+                id: &id(number),
+                received_us: number as i64 * HOUR_US,
+                topic: "org.lab.event",
+                sent: "",
+                user: "",
+                data: "{}",
+            };
+            group.append(&event).unwrap();
+        }
+        group.commit().unwrap();
+        journal
+    }
+
+    fn cursor(number: u64) -> Cursor {
+        Cursor {
+            position: None,
+            uuid: id(number),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_may_not_have_the_past_gets_the_window_and_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let replays = Replays::start(journal.path(), *journal.epoch()).unwrap();
+        for (asked, earliest, expected) in [
+            (3, None, (3, None)),
+            (3, Some(8 * HOUR_US), (7, Some(GapReason::NotPermitted))),
+            (8, Some(8 * HOUR_US), (8, None)),
+        ] {
+            let resume = replays.resume(vec![cursor(asked)], earliest).await.unwrap();
+            assert_eq!((resume.after, resume.gap), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_cursors_the_furthest_known_one_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let replays = Replays::start(journal.path(), *journal.epoch()).unwrap();
+        let resume = replays
+            .resume(vec![cursor(2), cursor(5), cursor(99), cursor(4)], None)
+            .await
+            .unwrap();
+        assert_eq!((resume.after, resume.known, resume.gap), (5, true, None));
+    }
+}
