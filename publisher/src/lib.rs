@@ -16,10 +16,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The modules stand in the order of an event's way: [`connections`] accept peers, [`intake`] reads producers,
-//! [`admission`] checks, [`journal`] numbers and commits, [`fan_out`] keeps the newest batches and wakes who wants
-//! them, [`subscriber`] writes, and [`replay`] reads the journal for those who are further behind.
-//! [`publisher`] wires them; [`daemon`] is the process around it.
+//! The modules stand in the order of an event's way: `connections` accept peers, `intake` reads producers,
+//! `admission` checks, `journal` numbers and commits, `fan_out` keeps the newest batches and wakes who wants
+//! them, `subscriber` writes, and `replay` reads the journal for those who are further behind.
+//! `publisher` wires them; `daemon` is the process around it.
 
 mod connections;
 mod intake;
