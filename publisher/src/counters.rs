@@ -48,7 +48,8 @@ counters! {
     unnumbered,
     /// Events that went out but are in no journal: there was no room to wait for the disk.
     not_recorded,
-    /// Events that slow subscribers could not be given, because nothing but the ring keeps them (no journal).
+    /// Events that slow subscribers could not be given: without a journal those that left the ring, else those that were
+    /// pruned before they could be read.
     skipped,
     /// Replays, snapshots and cursors answered with a gap.
     gaps,

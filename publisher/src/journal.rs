@@ -180,6 +180,7 @@ impl JournalWriter {
                 let count = self.journal.head() + 1 - first;
                 self.counters.committed.add(count);
                 self.counters.published.add(count);
+                self.health.journal_writes(true);
                 if self.oldest.load(Ordering::Relaxed) == 0 {
                     self.oldest.store(first, Ordering::Relaxed);
                 }
@@ -236,8 +237,15 @@ impl JournalWriter {
                 group.commit()
             });
             match written {
-                Ok(()) => self.state.rejections.written(),
-                Err(cause) => warn!(%cause, "refused messages could not be kept"),
+                Ok(()) => {
+                    self.state.rejections.written();
+                    self.health.journal_writes(true);
+                }
+                Err(cause) => {
+                    self.state.rejections.postpone();
+                    self.health.journal_writes(false);
+                    warn!(%cause, "refused messages could not be kept; it is tried again");
+                }
             }
         }
         if self.state.projections_behind > 0 {

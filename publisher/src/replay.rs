@@ -27,7 +27,7 @@ const PAGE_ROWS: u64 = 20_000;
 /// A version 1 UUID that is not known resumes at its own time less this.
 const UNKNOWN_CURSOR_SLACK: Duration = Duration::from_secs(60);
 /// Whole snapshots that may be in memory at a time.
-const MAX_SNAPSHOTS: usize = 4;
+const MAX_SNAPSHOTS: usize = 16;
 /// An unfinished job belongs to a snapshot if it was heard of in the last 7 days.
 const SNAPSHOT_JOB_AGE_US: i64 = 7 * 24 * 3600 * 1_000_000;
 
@@ -40,6 +40,8 @@ pub(crate) struct Page {
     pub(crate) after: u64,
     /// Bytes that went out.
     pub(crate) sent: usize,
+    /// The last number that was pruned before it could be read, if any was.
+    pub(crate) expired: Option<u64>,
 }
 
 /// Where one event of a page ends.
@@ -175,17 +177,18 @@ impl Replays {
         .await
     }
 
-    /// The newest event of each object in the scope.
-    pub(crate) async fn snapshot(&self, scope: SnapshotScope, numbered: bool) -> Result<EncodedSnapshot, ReplayError> {
+    /// The newest event of each object in the scope; None if too many whole snapshots are being read.
+    pub(crate) async fn snapshot(
+        &self,
+        scope: SnapshotScope,
+        numbered: bool,
+    ) -> Result<Option<EncodedSnapshot>, ReplayError> {
         let memory = match scope {
             SnapshotScope::One { .. } => None,
-            SnapshotScope::All => Some(
-                self.snapshots
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(|_| ReplayError::Ended)?,
-            ),
+            SnapshotScope::All => match self.snapshots.clone().try_acquire_owned() {
+                Ok(memory) => Some(memory),
+                Err(_) => return Ok(None),
+            },
         };
         let epoch = self.epoch;
         let jobs_since = Timestamp::now().as_microsecond() - SNAPSHOT_JOB_AGE_US;
@@ -195,12 +198,12 @@ impl Replays {
             for event in &snapshot.events {
                 page.push(&event.row(), numbered.then_some(epoch));
             }
-            Ok(EncodedSnapshot {
+            Ok(Some(EncodedSnapshot {
                 position: snapshot.position,
                 events: snapshot.events.len() as u64,
                 page,
                 _memory: memory,
-            })
+            }))
         })
         .await
     }
@@ -213,6 +216,7 @@ impl Page {
             marks: Vec::new(),
             after,
             sent: 0,
+            expired: None,
         }
     }
 
@@ -250,6 +254,10 @@ impl Page {
 
 fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, StoreError> {
     let mut page = Page::new(request.after);
+    page.expired = reader
+        .oldest()?
+        .map(|oldest| oldest - 1)
+        .filter(|pruned| *pruned > request.after);
     let numbered = request.numbered.then_some(epoch);
     let last = request.upto.min(request.after.saturating_add(PAGE_ROWS));
     // A gap is said right behind the event that it follows; one at the very start was said when resuming.

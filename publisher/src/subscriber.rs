@@ -108,7 +108,7 @@ enum Stage {
 enum Answer {
     Resume(Result<Resume, ReplayError>),
     Page(Result<Page, ReplayError>),
-    Snapshot(SnapshotRequest, Result<EncodedSnapshot, ReplayError>),
+    Snapshot(SnapshotRequest, Result<Option<EncodedSnapshot>, ReplayError>),
 }
 
 /// What the task waits for next.
@@ -301,6 +301,10 @@ impl Subscriber {
     fn blocked(&mut self, now: Instant) -> Wait {
         self.heartbeat.on_write_blocked(now.into_std());
         self.outgoing.relax();
+        if let Stage::Replay { page, .. } = &mut self.stage {
+            // Not begun yet: it is read again when there is room.
+            *page = None;
+        }
         Wait {
             writable: true,
             ..Wait::default()

@@ -82,6 +82,11 @@ impl Rejections {
         Ok(())
     }
 
+    /// They could not be written: they wait for as long again.
+    pub(super) fn postpone(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
     pub(super) fn written(&mut self) {
         self.waiting.clear();
         self.since = None;

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lavabus_protocol::{EventId, GapReason, Refusal};
-use lavabus_store::{NewGap, StoreError};
+use lavabus_store::{Appended, Group, NewGap, StoreError};
 use tracing::{info, warn};
 
-use super::{JournalWriter, Submission, append, texts};
+use super::{GROUP_EVENTS, JournalWriter, Submission, append, texts};
 use crate::admission::AdmittedMessage;
 use crate::fan_out::Numbers;
 use crate::fan_out::batch::{Batch, Numbering, SharedNumbering};
 
 /// Events that wait for the disk may take this much memory, in bytes.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// What remembering a UUID takes, roughly, in bytes.
+const SEEN_BYTES: usize = 64;
+/// What waits is committed for so long before it is the turn of the news.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// The disk is tried again this often.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -73,10 +77,23 @@ impl Trouble {
 impl JournalWriter {
     pub(super) fn publish_unnumbered(&mut self, group: &[Submission]) {
         for submission in group {
+            let trouble = self
+                .state
+                .trouble
+                .as_ref()
+                .expect("events go out unnumbered in trouble only");
+            // Once something was lost all that follows is, so that what the journal has stays in the order of the ring.
+            let is_lost = trouble.lost.count > 0 || trouble.bytes + submission.admitted.bytes.len() > MAX_WAITING_BYTES;
             let mut events: Vec<(&[u8], &AdmittedMessage)> = Vec::new();
             for (bytes, message) in submission.admitted.events() {
                 match self.known(bytes, message) {
-                    Known::New => events.push((bytes, message)),
+                    Known::New => {
+                        let trouble = self.state.trouble.as_mut().expect("as above");
+                        if !is_lost {
+                            trouble.seen.insert(message.id, hash_of(bytes));
+                        }
+                        events.push((bytes, message));
+                    }
                     Known::Repeat => self.counters.repeated.add(1),
                     Known::Conflict => {
                         self.counters.refused.add(1);
@@ -93,31 +110,23 @@ impl JournalWriter {
             }
             self.counters.published.add(count);
             self.counters.unnumbered.add(count);
-            let trouble = self
-                .state
-                .trouble
-                .as_mut()
-                .expect("events go out unnumbered in trouble only");
-            let bytes: usize = events.iter().map(|(bytes, _)| bytes.len()).sum();
+            let Trouble {
+                waiting, bytes, lost, ..
+            } = self.state.trouble.as_mut().expect("as above");
             let received_us = submission.received_us;
-            if trouble.bytes + bytes > MAX_WAITING_BYTES {
+            if is_lost {
                 self.counters.not_recorded.add(count);
-                let lost = &mut trouble.lost;
                 if lost.count == 0 {
                     warn!("no more room for events that wait for the disk: from now on they go out live only");
                     lost.from_us = received_us;
                 }
                 lost.count += count;
                 lost.to_us = received_us;
-                self.fan_out
-                    .publish(events.into_iter(), Numbers::Never(lost.numbering.clone()), |_| ());
+                let numbers = Numbers::Never(lost.numbering.clone());
+                self.fan_out.publish(events.into_iter(), numbers, |_| ());
             } else {
-                trouble.bytes += bytes;
-                for (bytes, message) in &events {
-                    trouble.seen.insert(message.id, hash_of(bytes));
-                }
-                let waiting = &mut trouble.waiting;
                 self.fan_out.publish(events.into_iter(), Numbers::Later, |batch| {
+                    *bytes += cost(batch);
                     waiting.push_back(Waiting {
                         batch: batch.clone(),
                         received_us,
@@ -166,7 +175,13 @@ impl JournalWriter {
             return true;
         };
         match self.commit_waiting(&mut trouble) {
-            Ok(()) => {
+            Ok(Progress::Some) => {
+                // There is more, and the news of the meantime comes first.
+                trouble.retry = Instant::now();
+                self.state.trouble = Some(trouble);
+                false
+            }
+            Ok(Progress::All) => {
                 let _ = trouble.lost.numbering.set(Numbering::Never {
                     resume_after: self.journal.head(),
                 });
@@ -187,50 +202,91 @@ impl JournalWriter {
         }
     }
 
-    fn commit_waiting(&mut self, trouble: &mut Trouble) -> Result<(), StoreError> {
-        while let Some(waiting) = trouble.waiting.front() {
+    /// Commits what waits, in groups, for a short time; and with the last of it what was lost.
+    fn commit_waiting(&mut self, trouble: &mut Trouble) -> Result<Progress, StoreError> {
+        let began = Instant::now();
+        loop {
             let before = self.journal.head();
             let mut group = self.journal.group()?;
-            let batch = &waiting.batch;
-            for (place, message) in batch.messages.iter().enumerate() {
-                let bytes = batch.message(place);
-                let message = AdmittedMessage {
-                    id: message.id,
-                    start: 0,
-                    end: bytes.len() as u32,
-                    topic_start: message.topic_start,
-                    topic_length: message.topic_length,
-                };
-                append(&mut group, bytes, &message, waiting.received_us)?;
+            let (mut taken, mut events) = (Vec::new(), 0);
+            for waiting in &trouble.waiting {
+                if events >= GROUP_EVENTS {
+                    break;
+                }
+                events += waiting.batch.messages.len();
+                taken.push(append_batch(&mut group, waiting)?);
+            }
+            let is_last = taken.len() == trouble.waiting.len();
+            if is_last {
+                if trouble.lost.count > 0 {
+                    group.record_gap(&NewGap {
+                        from_us: trouble.lost.from_us,
+                        to_us: trouble.lost.to_us,
+                        count: Some(trouble.lost.count),
+                        reason: GapReason::NotRecorded.as_str(),
+                    })?;
+                }
+                self.state.rejections.write(&mut group)?;
             }
             group.commit()?;
             let head = self.journal.head();
             self.counters.committed.add(head - before);
-            // Should the journal have known some of them after all, the end of the batch is still right.
-            let first = (head + 1).saturating_sub(batch.messages.len() as u64);
-            let _ = batch.numbering.set(Numbering::From(first));
-            self.fan_out.numbered_late(head);
-            trouble.bytes = trouble.bytes.saturating_sub(batch.bytes.len());
-            for message in &batch.messages {
-                trouble.seen.remove(&message.id);
+            for (waiting, numbering) in trouble.waiting.drain(..taken.len()).zip(taken) {
+                let _ = waiting.batch.numbering.set(numbering);
+                trouble.bytes = trouble.bytes.saturating_sub(cost(&waiting.batch));
+                for message in &waiting.batch.messages {
+                    trouble.seen.remove(&message.id);
+                }
             }
-            trouble.waiting.pop_front();
+            self.fan_out.numbered_late(head);
+            if is_last {
+                self.state.rejections.written();
+                return Ok(Progress::All);
+            }
+            if began.elapsed() >= AT_ONCE {
+                return Ok(Progress::Some);
+            }
         }
-        // Also proves that the disk takes something when nothing waited.
-        let mut group = self.journal.group()?;
-        if trouble.lost.count > 0 {
-            group.record_gap(&NewGap {
-                from_us: trouble.lost.from_us,
-                to_us: trouble.lost.to_us,
-                count: Some(trouble.lost.count),
-                reason: GapReason::NotRecorded.as_str(),
-            })?;
-        }
-        self.state.rejections.write(&mut group)?;
-        group.commit()?;
-        self.state.rejections.written();
-        Ok(())
     }
+}
+
+/// How far a recovery came.
+enum Progress {
+    /// Everything that waited is committed.
+    All,
+    /// The disk works, but there is more.
+    Some,
+}
+
+fn append_batch(group: &mut Group<'_>, waiting: &Waiting) -> Result<Numbering, StoreError> {
+    let batch = &waiting.batch;
+    let first = group.head() + 1;
+    let mut are_new = true;
+    for (place, message) in batch.messages.iter().enumerate() {
+        let bytes = batch.message(place);
+        let message = AdmittedMessage {
+            id: message.id,
+            start: 0,
+            end: bytes.len() as u32,
+            topic_start: message.topic_start,
+            topic_length: message.topic_length,
+        };
+        let appended = append(group, bytes, &message, waiting.received_us)?;
+        are_new &= matches!(appended, Appended::New(_));
+    }
+    // Should the journal have known some of them after all, their numbers are not in a row.
+    Ok(if are_new {
+        Numbering::From(first)
+    } else {
+        Numbering::Never {
+            resume_after: group.head(),
+        }
+    })
+}
+
+/// What a waiting batch takes in memory, its remembered UUIDs included.
+fn cost(batch: &Batch) -> usize {
+    batch.memory() + batch.messages.len() * SEEN_BYTES
 }
 
 fn hash_of(bytes: &[u8]) -> u64 {

@@ -64,12 +64,23 @@ impl Subscriber {
             Answer::Resume(resume) => self.resumed(resume?),
             Answer::Page(read) => {
                 let read = read?;
+                if let Some(pruned) = read.expired {
+                    let from = self.position.sequence + 1;
+                    let lost = (pruned + 1).saturating_sub(from);
+                    self.skipped += lost;
+                    self.shared.counters.skipped.add(lost);
+                    self.tell_gap(Some(from), Some(pruned), GapReason::Expired);
+                    self.position.covers(pruned);
+                }
                 if let Stage::Replay { page, .. } = &mut self.stage {
                     *page = Some(read);
                 }
             }
             Answer::Snapshot(request, snapshot) => {
-                let snapshot = snapshot?;
+                let Some(snapshot) = snapshot? else {
+                    self.tell_gap(None, None, GapReason::Other("busy".into()));
+                    return Ok(());
+                };
                 // The events before the snapshot come first, the rest after it. A snapshot that is older than our place
                 // (the projections lag far behind) takes us back: better twice than never.
                 if let Standing::After(sequence) | Standing::NotRecorded(sequence) = self.position.standing() {

@@ -68,7 +68,10 @@ impl Subscriber {
     }
 
     pub(super) fn advance_in_ring(&mut self, now: Instant) -> Result<Wait, End> {
-        if let Some(request) = self.snapshots.pop_front() {
+        // Among events without a number there is no place to put a snapshot: it waits until they have one.
+        if !matches!(self.position.standing(), Standing::Unknown)
+            && let Some(request) = self.snapshots.pop_front()
+        {
             self.begin_snapshot(request);
             return Ok(Wait {
                 again: true,
