@@ -117,6 +117,21 @@ pub struct Cursor {
     pub uuid: EventId,
 }
 
+impl Cursor {
+    /// A place whose event is not known, such as the one that a head tells: its number alone counts.
+    pub fn of_position(position: Position) -> Cursor {
+        Cursor {
+            position: Some(position),
+            uuid: EventId::NIL,
+        }
+    }
+
+    /// The position, if the number alone counts.
+    pub fn position_alone(&self) -> Option<Position> {
+        self.position.filter(|_| self.uuid == EventId::NIL)
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {

@@ -27,6 +27,11 @@ pub struct EventId(pub [u8; 16]);
 )]
 pub struct EventIdError;
 
+impl EventId {
+    /// No event's UUID (RFC 9562, "Nil UUID"). In a [`Cursor`](crate::Cursor) it says that the number alone counts.
+    pub const NIL: EventId = EventId([0; 16]);
+}
+
 /// Length of the canonical text, in bytes.
 pub const TEXT_LEN: usize = 36;
 

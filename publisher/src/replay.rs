@@ -288,7 +288,17 @@ fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, St
 }
 
 fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, StoreError> {
-    if let Some(after) = reader.by_id(&cursor.uuid)? {
+    let kept_from = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
+    let by_number = cursor
+        .position_alone()
+        .filter(|position| position.epoch == epoch)
+        .map(|position| position.seq);
+    let found = match by_number {
+        Some(seq) if seq >= kept_from && seq <= reader.head()? => Some(seq),
+        Some(_) => None,
+        None => reader.by_id(&cursor.uuid)?,
+    };
+    if let Some(after) = found {
         let gap = reader.gaps(after)?.into_iter().find(|gap| gap.after_seq == after);
         let gap = gap.map(|gap| GapReason::from_text(&gap.reason));
         return Ok(Resume {
@@ -297,14 +307,13 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
             gap,
         });
     }
-    let oldest = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
     // A number of this epoch that was pruned: what is kept goes on behind it, or is said to be expired.
     let expired = cursor
         .position
-        .is_some_and(|position| position.epoch == epoch && position.seq <= oldest);
+        .is_some_and(|position| position.epoch == epoch && position.seq <= kept_from);
     if expired {
         return Ok(Resume {
-            after: oldest,
+            after: kept_from,
             known: false,
             gap: Some(GapReason::Expired),
         });
@@ -316,7 +325,7 @@ fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, Stor
         Some(first) => first - 1,
         // Of a time when nothing has come yet.
         None if cursor.uuid.time().is_some() => head,
-        None => oldest,
+        None => kept_from,
     };
     Ok(Resume {
         after,

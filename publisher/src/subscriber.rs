@@ -143,6 +143,8 @@ pub(crate) struct Subscriber {
     snapshots_seen: Vec<SnapshotRequest>,
     numbered: bool,
     head_due: Option<Instant>,
+    /// It has asked for the past and not had all of it yet.
+    is_catching_up: bool,
     skipped: u64,
     draining: bool,
 }
@@ -169,6 +171,7 @@ impl Subscriber {
             snapshots_seen: Vec::new(),
             numbered: false,
             head_due: None,
+            is_catching_up: false,
             skipped: 0,
             draining: false,
             shared,

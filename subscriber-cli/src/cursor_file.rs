@@ -55,12 +55,15 @@ impl CursorFile {
                 cursors.insert(lab.to_owned(), cursor);
             }
         }
-        Ok(CursorFile {
+        let mut file = CursorFile {
             path: path.to_owned(),
             cursors,
-            is_changed: false,
+            is_changed: true,
             written_at: None,
-        })
+        };
+        // Better to fail now than at the first event.
+        file.write()?;
+        Ok(file)
     }
 
     /// The cursor of this lab; the empty name is that of a single bus.

@@ -125,12 +125,12 @@ async fn listen(arguments: Arguments, context: &Context, out: Box<dyn Write + Se
     })?;
     let cursor_file = arguments.cursor_file.as_deref().map(|path| {
         CursorFile::open(path).map_err(|error| {
-            let what = format!("--cursor-file {} cannot be read", path.display());
+            let what = format!("--cursor-file {} cannot be used", path.display());
             Failure::new(
                 Exit::Usage,
                 what,
                 error,
-                "remove it to begin with what happens from now on",
+                "a file in a folder that you may write to; remove a damaged one to begin with what happens from now on",
             )
         })
     });

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lavabus_protocol::{ControlMessage, Cursor, Position, Record, SnapshotScope, SubscriptionOption};
 use lavabus_zmtp::{ConnectError, ConnectOptions, ConnectionError, Endpoint, HandshakeError, SubConnection};
 use tokio::time::Instant;
@@ -326,10 +325,11 @@ impl Subscription {
         let in_snapshot = self.in_snapshot;
         // A snapshot stands beside the stream: it moves nothing, and repeats what it likes.
         if !in_snapshot {
-            if self.recent.is_repeat(&record.uuid) || !self.place.on_event(record.uuid, position) {
+            if self.recent.is_repeat(&record.uuid) {
                 return;
             }
             self.recent.insert(record.uuid);
+            self.place.on_event(record.uuid, position);
         }
         self.told.push_back(Update::Event {
             record,
@@ -346,7 +346,7 @@ impl Subscription {
                 skipped,
                 position,
             } => {
-                self.place.on_head(head, position, Timestamp::now());
+                self.place.on_head(head, position);
                 Update::Head {
                     head,
                     oldest,

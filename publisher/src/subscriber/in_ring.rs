@@ -24,7 +24,13 @@ impl Subscriber {
     /// Without a journal a cursor is looked for in the ring.
     pub(super) fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
         let ring = self.shared.fan_out.ring();
-        match cursors.iter().filter_map(|cursor| ring.find(&cursor.uuid)).max() {
+        let head = self.shared.fan_out.head();
+        let is_ours = |position: &EventPosition| position.epoch == self.shared.epoch && position.seq <= head;
+        let find = |cursor: &Cursor| match cursor.position_alone() {
+            Some(position) => Some(position).filter(is_ours).map(|position| position.seq),
+            None => ring.find(&cursor.uuid),
+        };
+        match cursors.iter().filter_map(find).max() {
             Some(after) => Resume {
                 after,
                 known: true,
@@ -42,6 +48,7 @@ impl Subscriber {
         self.position = Position::new(0, 0, resume.after);
         self.find_place();
         self.started();
+        self.is_catching_up = true;
         if let Some(reason) = resume.gap {
             self.tell_gap(None, Some(resume.after), reason);
         }
@@ -91,6 +98,10 @@ impl Subscriber {
         }
         if !*awake {
             self.position.covers(head);
+            if std::mem::take(&mut self.is_catching_up) && self.numbered {
+                // Whoever asked for the past learns at once that this was it.
+                self.head_due = Some(now);
+            }
             self.reader.has_had_everything();
             self.outgoing.relax();
             return Ok(Wait {

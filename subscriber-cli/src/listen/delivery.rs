@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use lavabus_protocol::{Cursor, Record};
+use lavabus_protocol::{Cursor, Position, Record};
 use tokio::time::Instant;
 
 use crate::context::Context;
@@ -70,6 +70,17 @@ impl Delivery {
     pub(super) fn pass(&mut self, lab: &str, cursor: Cursor) {
         if let Some(file) = &mut self.cursor_file {
             file.set(lab, cursor);
+        }
+    }
+
+    /// Everything up to here is done with, as the publisher says: where to begin while no event was seen.
+    pub(super) fn reach(&mut self, lab: &str, position: Position) {
+        if let Some(file) = &mut self.cursor_file {
+            let cursor = Cursor::of_position(position);
+            let is_first = file.get(lab).is_none_or(|known| known.position_alone().is_some());
+            if is_first && file.get(lab) != Some(cursor) {
+                file.set(lab, cursor);
+            }
         }
     }
 

@@ -146,6 +146,9 @@ impl Lab<'_> {
                 return Ok(is_enough);
             }
             Update::Head { head, position, .. } => {
+                if let Some(position) = position {
+                    delivery.reach(&self.key, position);
+                }
                 let is_complete = position.is_none_or(|position| position.seq >= head.seq);
                 if is_complete && arguments.until.is_some_and(|until| until <= Timestamp::now()) {
                     self.is_done = true;
