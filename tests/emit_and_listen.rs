@@ -191,6 +191,43 @@ async fn filters_choose() {
     publisher.stop().await;
 }
 
+/// What comes between two runs is not lost because the first one saw nothing; nor when the sender's clock is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_file_goes_on_though_nothing_was_seen() {
+    let (publisher, captured) = publisher_with_capture().await;
+    let file = publisher.lab().folder().join("cursor");
+    let file = file.to_str().unwrap();
+    let quiet = ["listen", "--cursor-file", file, "--timeout", "2s"];
+    assert!(run(&mut lavabus(&publisher, &quiet), 0).stdout.is_empty());
+    assert!(run(&mut lavabus(&publisher, &quiet), 0).stdout.is_empty());
+
+    // Its UUID is of 2026-11-21, like the captured ones; it comes after them all the same.
+    let mut late = captured[0].clone();
+    late.0[1] = b"00000001-e568-11f1-8b37-02fc000000ff".to_vec();
+    StockPush::connect(publisher.intake()).send(&late);
+    publisher.published(captured.len() as u64 + 1).await;
+    let next = [
+        "-o",
+        "raw",
+        "listen",
+        "--cursor-file",
+        file,
+        "--count",
+        "1",
+        "--timeout",
+        "20s",
+    ];
+    assert_eq!(lines(&run(&mut lavabus(&publisher, &next), 0)), [raw(&late)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_file_that_cannot_be_written_is_said_at_once() {
+    let publisher = Lab::new().start().await;
+    let arguments = ["listen", "--cursor-file", "/nonexistent/cursor"];
+    let output = run(&mut lavabus(&publisher, &arguments), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--cursor-file /nonexistent/cursor"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_file_goes_on_where_it_stood() {
     let (publisher, captured) = publisher_with_capture().await;
