@@ -138,10 +138,9 @@ mod tests {
         let path = folder.path().join("cursor");
         let mut file = CursorFile::open(&path).unwrap();
         assert_eq!((file.get(""), file.due()), (None, None));
-        file.write().unwrap();
-        assert!(!path.exists());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "", "a file that cannot be written would have been said");
         file.set("", CURSOR.parse().unwrap());
-        assert!(file.due().unwrap() <= Instant::now());
+        assert!(file.due().is_some());
         file.write().unwrap();
         assert_eq!(file.due(), None);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{CURSOR}\n"));
