@@ -12,6 +12,7 @@ use lavabus_cli::{Context, DemoArguments, format};
 use lavabus_client::{Emitter, Options, Subscription, Update};
 use lavabus_protocol::{Kind, SnapshotScope};
 use lavabus_zmtp::Endpoint;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: &DemoArguments, context: &Context) -> ExitCode {
 }
 
 async fn play(arguments: &DemoArguments, context: &Context) -> Result<(), Failed> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let folder = tempfile::Builder::new().prefix("lavabus-demo-").tempdir()?;
     let database = folder.path().join("events.db");
     let intake: Endpoint = format!("ipc://{}", folder.path().join("intake").display()).parse()?;
@@ -70,6 +72,7 @@ async fn play(arguments: &DemoArguments, context: &Context) -> Result<(), Failed
     let outcome = tokio::select! {
         () = over => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failed::from),
+        _ = terminate.recv() => Ok(()),
         Some(ended) = parts.join_next() => ended.map_err(Failed::from).and_then(|never| never),
     };
     parts.shutdown().await;

@@ -372,3 +372,27 @@ async fn who_resumes_across_a_recorded_gap_is_told() {
     }
     assert_eq!(told, Some((GapReason::NotRecorded, news.sent.len() - 1 - 5)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_twice_at_once_is_taken_once() {
+    let (lab, broken) = breakable(Lab::new());
+    let mut news = News::start(lab).await;
+    news.send();
+    broken.store(true, Ordering::SeqCst);
+    for number in 1..=100 {
+        let event = Message::test_event(number);
+        news.push.send(&event);
+        news.push.send(&event);
+        news.sent.push(event);
+    }
+    let counters = news.publisher.counters();
+    eventually("repeats", || counters.repeated.get() == 100).await;
+    for event in &news.sent[1..] {
+        let received = std::iter::repeat_with(|| news.live.next()).find(|message| !message.is_control());
+        assert_eq!(received.unwrap().without_position(), *event);
+    }
+    broken.store(false, Ordering::SeqCst);
+    news.ready(true).await;
+    let lab = news.publisher.stop().await;
+    assert_same(&lab.journal_contents(), &news.sent);
+}

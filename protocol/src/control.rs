@@ -69,21 +69,27 @@ pub enum GapReason {
     RingOverrun,
     /// The disk could not take these events.
     NotRecorded,
-    /// The cursor is of another database, or of an earlier run without journal.
-    OtherEpoch,
+    /// They were lost with a part of the database that could not be read any more.
+    Damaged,
+    /// A snapshot that was asked for needs a journal, and there is none.
+    NoJournal,
+    /// Too many snapshots are being read; the stream goes on without this one.
+    Busy,
     /// A reason that this version does not know.
     Other(String),
 }
 
 impl GapReason {
     /// All known reasons.
-    pub const KNOWN: [GapReason; 6] = [
+    pub const KNOWN: [GapReason; 8] = [
         GapReason::UnknownCursor,
         GapReason::Expired,
         GapReason::NotPermitted,
         GapReason::RingOverrun,
         GapReason::NotRecorded,
-        GapReason::OtherEpoch,
+        GapReason::Damaged,
+        GapReason::NoJournal,
+        GapReason::Busy,
     ];
 
     /// The text on the wire.
@@ -94,7 +100,9 @@ impl GapReason {
             GapReason::NotPermitted => "not_permitted",
             GapReason::RingOverrun => "ring_overrun",
             GapReason::NotRecorded => "not_recorded",
-            GapReason::OtherEpoch => "other_epoch",
+            GapReason::Damaged => "damaged",
+            GapReason::NoJournal => "no_journal",
+            GapReason::Busy => "busy",
             GapReason::Other(text) => text,
         }
     }
@@ -388,7 +396,9 @@ mod tests {
                 "not_permitted",
                 "ring_overrun",
                 "not_recorded",
-                "other_epoch"
+                "damaged",
+                "no_journal",
+                "busy"
             ]
         );
     }

@@ -16,6 +16,7 @@ use tracing::{error, info};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{Arguments, Level};
+use crate::check;
 use crate::config::Config;
 use crate::health::Health;
 use crate::publisher::Publisher;
@@ -35,8 +36,7 @@ pub fn main() -> ExitCode {
         }
     };
     if arguments.check {
-        print!("{}", describe(&config));
-        return ExitCode::SUCCESS;
+        return report(&config, &arguments.log_file);
     }
     if let Err(error) = start_log(&arguments.log_file, arguments.level) {
         eprintln!(
@@ -67,6 +67,20 @@ pub fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn report(config: &Config, log_file: &Path) -> ExitCode {
+    print!("{}", check::describe(config));
+    let problems = check::problems(config, log_file);
+    for problem in &problems {
+        eprintln!("lava-publisher: {problem}");
+    }
+    if problems.is_empty() {
+        println!("options are good");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(USAGE)
     }
 }
 
@@ -167,24 +181,4 @@ fn raise_descriptor_limit() -> u64 {
         Ok(()) => hard,
         Err(_) => soft,
     }
-}
-
-fn describe(config: &Config) -> String {
-    let mut text = String::from("options are good\n");
-    for endpoint in &config.intake {
-        text += &format!("intake   {endpoint}\n");
-    }
-    for endpoint in &config.publish {
-        let open = if endpoint.is_loopback_or_ipc() {
-            "this machine"
-        } else {
-            "OPEN TO THE NETWORK, without login"
-        };
-        text += &format!("publish  {endpoint} ({open})\n");
-    }
-    match &config.journal {
-        Some(journal) => text += &format!("journal  {}\n", journal.path.display()),
-        None => text += "journal  none\n",
-    }
-    text
 }

@@ -43,6 +43,7 @@ mod health;
 mod publisher;
 
 mod arguments;
+mod check;
 mod config;
 mod daemon;
 

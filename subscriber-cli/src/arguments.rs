@@ -15,7 +15,7 @@ use crate::{bench, completions, emit, listen, mock, rejected, status};
 #[command(
     name = "lavabus",
     version,
-    about = "Listen to, record, emit and play the events of hardware test labs",
+    about = "Listen to, emit and play the events of hardware test labs",
     after_help = AFTER_HELP,
     max_term_width = 120,
     infer_subcommands = false,
@@ -87,7 +87,7 @@ pub enum Command {
     Listen(listen::Arguments),
     /// Send events to a publisher
     Emit(emit::Arguments),
-    /// Play a lab: a publisher with made-up or recorded events
+    /// Play a lab: made-up events, sent to a publisher
     Mock(mock::Arguments),
     /// Run a publisher with a made-up lab, to look at
     Demo(DemoArguments),

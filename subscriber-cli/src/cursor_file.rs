@@ -138,7 +138,11 @@ mod tests {
         let path = folder.path().join("cursor");
         let mut file = CursorFile::open(&path).unwrap();
         assert_eq!((file.get(""), file.due()), (None, None));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "", "a file that cannot be written would have been said");
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "",
+            "a file that cannot be written would have been said"
+        );
         file.set("", CURSOR.parse().unwrap());
         assert!(file.due().is_some());
         file.write().unwrap();

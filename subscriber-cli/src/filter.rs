@@ -21,7 +21,7 @@ const FLAGS: [(Field, &str, &str); 15] = [
     (
         Field::Kind,
         "not-kind",
-        "device, job (or testjob), worker, event, attempt, stage, fault, result",
+        "device, job (or testjob), worker, event, attempt, stage, fault, result, or what else a topic ends with",
     ),
     (Field::Topic, "not-topic", "Topic, or its beginning before a '*'"),
     (

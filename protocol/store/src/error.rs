@@ -49,6 +49,12 @@ pub enum OpenError {
         /// What the file says in its header.
         application_id: u32,
     },
+    /// A file that has something else in it, and never was an event database.
+    #[error("{path} is no database: its first bytes are something else, and it is left as it is")]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder could not be made, locked, moved or read.
     #[error("{path}: {source}")]
     File {

@@ -1,10 +1,13 @@
 //! Reading: any number of connections, in any process, while the journal writes.
 
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lavabus_protocol::{Epoch, EventId, SnapshotScope};
+use nix::unistd::{AccessFlags, access};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::error::{OpenError, StoreError};
@@ -145,8 +148,10 @@ impl Reader {
     /// Opens the database at `path` for reading. Needs no writer to be there.
     pub fn open(path: impl AsRef<Path>) -> Result<Reader, OpenError> {
         let path = path.as_ref().to_owned();
-        if !path.is_file() {
-            return Err(OpenError::NotFound { path });
+        match readable(&path) {
+            Ok(()) => {}
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(OpenError::NotFound { path }),
+            Err(source) => return Err(OpenError::File { path, source }),
         }
         let store = |source: rusqlite::Error| OpenError::Store {
             path: path.clone(),
@@ -337,6 +342,15 @@ impl Reader {
 
 /// A read-only connection needs the log and its index to be there, or to be able to make them. Where neither is
 /// so, and there is no log, nobody writes, and the file alone is everything.
+/// Says what SQLite would not. The file is not opened for it: to close it again would take away the locks that other
+/// connections of this process have on it.
+fn readable(path: &Path) -> io::Result<()> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    Ok(access(path, AccessFlags::R_OK)?)
+}
+
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;

@@ -148,8 +148,9 @@ fn another_programs_database_is_refused_and_untouched() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_moved_aside() {
+fn a_database_that_became_something_else_is_moved_aside() {
     let lab = Lab::new();
+    lab.journal().close().unwrap();
     fs::write(lab.path(), "not a database ".repeat(1_000)).unwrap();
     let mut journal = lab.journal();
     let salvage = journal.salvage().unwrap().clone();
@@ -228,4 +229,22 @@ fn readers_say_what_is_missing() {
     assert!(matches!(Reader::open(lab.path()), Err(OpenError::NotFound { .. })));
     append(&mut lab.journal(), 1..2);
     assert_eq!(lab.reader().head().unwrap(), 1);
+}
+
+#[test]
+fn a_file_that_was_never_a_database_is_left_alone() {
+    let lab = Lab::new();
+    fs::write(lab.path(), "notes of last week").unwrap();
+    let writer = Journal::open(lab.path(), &Options::default());
+    assert!(matches!(writer, Err(OpenError::NotADatabase { .. })), "{writer:?}");
+    assert_eq!(fs::read_to_string(lab.path()).unwrap(), "notes of last week");
+    assert_eq!(lab.files().len(), 1, "{:?}", lab.files());
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_missing() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path()).unwrap();
+    let reader = Reader::open(lab.path());
+    assert!(matches!(reader, Err(OpenError::File { .. })), "{reader:?}");
 }

@@ -78,7 +78,7 @@ impl Subscriber {
             }
             Answer::Snapshot(request, snapshot) => {
                 let Some(snapshot) = snapshot? else {
-                    self.tell_gap(None, None, GapReason::Other("busy".into()));
+                    self.tell_gap(None, None, GapReason::Busy);
                     return Ok(());
                 };
                 // The events before the snapshot come first, the rest after it. A snapshot that is older than our place
@@ -118,7 +118,7 @@ impl Subscriber {
                 Answer::Snapshot(request, snapshot)
             }),
             Some(_) => self.tell_gap(None, None, GapReason::NotPermitted),
-            None => self.tell_gap(None, None, GapReason::Other("no_journal".into())),
+            None => self.tell_gap(None, None, GapReason::NoJournal),
         }
     }
 

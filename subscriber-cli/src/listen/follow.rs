@@ -204,7 +204,9 @@ fn gap_text(from: Option<Position>, to: Option<Position>, reason: &GapReason) ->
         GapReason::NotPermitted => "they are older than this machine may ask for",
         GapReason::RingOverrun => "this program was too slow, and there is no journal",
         GapReason::NotRecorded => "the publisher could not record them",
-        GapReason::OtherEpoch => "the cursor is of another database",
+        GapReason::Damaged => "they were lost with a damaged database",
+        GapReason::NoJournal => "the publisher keeps no journal",
+        GapReason::Busy => "the publisher has too much to read; try again",
         GapReason::Other(reason) if reason == "plain_publisher" => "perhaps: it cannot resume after an outage",
         GapReason::Other(_) => "the publisher says why",
     };

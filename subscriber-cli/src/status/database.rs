@@ -32,6 +32,7 @@ fn cannot_open(error: &OpenError) -> Failure {
         OpenError::NewerSchema { .. } => "the lavabus that came with its publisher, or --db with another path",
         OpenError::OlderSchema { .. } => "start this version's lava-publisher once: it migrates the database",
         OpenError::Foreign { .. } => "--db with the path of an event database",
+        OpenError::NotADatabase { .. } => "--db with the path of an event database",
         OpenError::InUse { .. } => "again in a moment",
         OpenError::Store { source, .. } => return cannot_read_at(error, source),
         _ => "be a user who may read the file and its folder",

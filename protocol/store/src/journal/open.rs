@@ -18,6 +18,8 @@ use crate::schema;
 pub(crate) const PAGE_BYTES: u64 = 4_096;
 /// Time-ordered appends touch few pages: 64 MiB measured no faster than this, which holds a group of 10,000 events.
 const CACHE_KIB: u32 = 8 << 10;
+/// What a database begins with (SQLite file format, 1.3).
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The log is cut to this after it was longer.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
 
@@ -46,6 +48,7 @@ impl Journal {
                 .create(folder)
                 .map_err(in_file)?;
         }
+        refuse_other_files(path)?;
         let lock = WriterLock::take(path)?;
         create_if_missing(path).map_err(in_file)?;
         refuse_by_header(path, migrations)?;
@@ -99,6 +102,30 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A file that was never ours is not moved aside: it is somebody's, named by mistake. One whose lock file is there was
+/// ours, whatever became of its first bytes.
+fn refuse_other_files(path: &Path) -> Result<(), OpenError> {
+    if migration::with_suffix(path, ".lock").exists() {
+        return Ok(());
+    }
+    let mut header = Vec::with_capacity(MAGIC.len());
+    let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut header));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(OpenError::File {
+                path: path.to_owned(),
+                source,
+            });
+        }
+        Ok(_) => {}
+    }
+    if !header.is_empty() && header != MAGIC {
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
+    }
+    Ok(())
+}
+
 /// Reads the file's header without SQLite, which would touch the file: closing the last connection copies the log
 /// into it.
 ///
@@ -115,7 +142,7 @@ fn refuse_by_header(path: &Path, migrations: &[Migration]) -> Result<(), OpenErr
             path: path.to_owned(),
             source,
         })?;
-    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+    if header.len() < 100 || !header.starts_with(MAGIC) {
         return Ok(());
     }
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

@@ -1,0 +1,196 @@
+//! `--check`: what would be done, and what of it cannot work. Nothing is made, locked or changed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lavabus_store::{OpenError, Reader, Retention, Synchronous};
+use lavabus_zmtp::Endpoint;
+use nix::unistd::{AccessFlags, Group, access};
+
+use crate::config::Config;
+
+/// What the configuration means, for a person.
+pub(crate) fn describe(config: &Config) -> String {
+    let mut lines = Vec::new();
+    for endpoint in &config.intake {
+        lines.push(format!("intake   {endpoint}"));
+    }
+    for endpoint in &config.publish {
+        let open = if endpoint.is_loopback_or_ipc() {
+            "this machine"
+        } else {
+            "OPEN TO THE NETWORK, without login"
+        };
+        lines.push(format!("publish  {endpoint} ({open})"));
+    }
+    match &config.journal {
+        Some(journal) => {
+            let level = match journal.options.synchronous {
+                Synchronous::Full => "full",
+                Synchronous::Normal => "normal",
+            };
+            lines.push(format!("journal  {} (synchronous: {level})", journal.path.display()));
+            lines.push(format!("retained {}", retained(&journal.retention)));
+        }
+        None => lines.push("journal  none: nothing is kept".to_owned()),
+    }
+    let networks: Vec<String> = config.history_from.iter().map(ToString::to_string).collect();
+    let networks = match networks.as_slice() {
+        [] => "this machine only".to_owned(),
+        networks => format!("this machine, {}", networks.join(", ")),
+    };
+    lines.push(format!(
+        "history  {networks}; others: the last {:?}",
+        config.resume_window
+    ));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn retained(retention: &Retention) -> String {
+    let age = retention
+        .max_age
+        .map(|age| format!("{} days", age.as_secs_f64() / 86_400.0));
+    let bytes = retention
+        .max_bytes
+        .map(|bytes| format!("{} MiB", bytes.div_ceil(1 << 20)));
+    match (age, bytes) {
+        (Some(age), Some(bytes)) => format!("{age} or {bytes}, whichever is first"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "for ever".to_owned(),
+    }
+}
+
+/// What would fail the start, each with the option that it comes from.
+pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |option: &str, result: Result<(), String>| {
+        if let Err(cause) = result {
+            problems.push(format!("{option}: {cause}"));
+        }
+    };
+    if let Some(group) = &config.bind.ipc_group {
+        check("--ipc-group", group_exists(group));
+    }
+    for (option, endpoints) in [("--intake", &config.intake), ("--publish", &config.publish)] {
+        for endpoint in endpoints {
+            if let Endpoint::Ipc { path } = endpoint {
+                check(option, folder_is_writable(path));
+            }
+        }
+    }
+    if let Some(journal) = &config.journal {
+        check("--db", database_is_good(&journal.path));
+    }
+    if log_file != Path::new("-") {
+        check("--log-file", file_is_writable(log_file));
+    }
+    problems
+}
+
+fn group_exists(name: &str) -> Result<(), String> {
+    match Group::from_name(name) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(format!("there is no group {name}")),
+        Err(error) => Err(format!("cannot look up the group {name}: {error}")),
+    }
+}
+
+/// A database that is there is opened for reading; for one that is not, a place is looked for.
+fn database_is_good(path: &Path) -> Result<(), String> {
+    if path.exists() {
+        return match Reader::open(path) {
+            // Empty, or older: the start makes it good.
+            Ok(_) | Err(OpenError::NotFound { .. } | OpenError::OlderSchema { .. }) => file_is_writable(path),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    let folder = path.ancestors().skip(1).find(|folder| folder.exists());
+    let folder = folder.unwrap_or(Path::new("."));
+    writable(folder, "a folder", fs::Metadata::is_dir)
+}
+
+fn file_is_writable(path: &Path) -> Result<(), String> {
+    match path.exists() {
+        // Devices and pipes can be written too.
+        true => writable(path, "a file", |metadata| !metadata.is_dir()),
+        false => folder_is_writable(path),
+    }
+}
+
+fn folder_is_writable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    writable(folder.unwrap_or(Path::new(".")), "a folder", fs::Metadata::is_dir)
+}
+
+fn writable(path: &Path, what: &str, is_right: impl Fn(&fs::Metadata) -> bool) -> Result<(), String> {
+    let look = || -> io::Result<bool> {
+        let metadata = fs::metadata(path)?;
+        access(path, AccessFlags::W_OK)?;
+        Ok(is_right(&metadata))
+    };
+    match look() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{} is not {what}", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn config(database: &Path) -> Config {
+        Config::new(
+            vec!["ipc:///tmp/x".parse().unwrap()],
+            vec!["tcp://127.0.0.1:0".parse().unwrap()],
+        )
+        .with_journal(database)
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_by_its_option() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let good = config(&path("a/b/events.db"));
+        assert_eq!(problems(&good, Path::new("-")), [""; 0]);
+        assert!(!path("a").exists(), "nothing is made");
+
+        fs::write(path("text"), "something else").unwrap();
+        let mut bad = config(&path("text"));
+        bad.bind.ipc_group = Some("no-such-group".into());
+        bad.intake = vec!["ipc:///no-such-folder/intake".parse().unwrap()];
+        let problems = problems(&bad, &path("no-such-folder/log"));
+        let options: Vec<_> = problems
+            .iter()
+            .filter_map(|text| text.split_once(':'))
+            .map(|(option, _)| option)
+            .collect();
+        assert_eq!(
+            options,
+            ["--ipc-group", "--intake", "--db", "--log-file"],
+            "{problems:?}"
+        );
+        assert!(
+            database_is_good(&path("text/events.db"))
+                .unwrap_err()
+                .contains("not a folder")
+        );
+        assert!(database_is_good(folder.path()).unwrap_err().contains("not a file"));
+    }
+
+    #[test]
+    fn what_would_be_done_is_said() {
+        let text = describe(&config(Path::new("/tmp/events.db")));
+        assert_eq!(
+            text,
+            "intake   ipc:///tmp/x\n\
+             publish  tcp://127.0.0.1:0 (this machine)\n\
+             journal  /tmp/events.db (synchronous: full)\n\
+             retained 30 days or 4096 MiB, whichever is first\n\
+             history  this machine only; others: the last 3600s\n"
+        );
+    }
+}
