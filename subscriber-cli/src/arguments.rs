@@ -8,7 +8,8 @@ use lavabus_protocol::time::parse_duration;
 use crate::bus::Bus;
 use crate::context::{Color, Context};
 use crate::format::Format;
-use crate::{bench, completions, emit, listen, mock, rejected, status};
+use crate::sources::IdentityArguments;
+use crate::{bench, completions, emit, listen, mock, rejected, status, submit, wait};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -39,16 +40,20 @@ Exit codes: 0 done, 1 internal error, 2 usage, 20 no connection, 22 gap under --
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Publish endpoint, tcp://HOST:PORT or ipc:///PATH; repeatable, each may have a name: NAME=ENDPOINT
+    /// Publish endpoint, tcp://HOST:PORT or ipc:///PATH; repeatable, each may have a name: NAME=ENDPOINT. Otherwise
+    /// that of the identity's server, or tcp://127.0.0.1:5500
     #[arg(
         long,
         global = true,
         env = "LAVABUS_BUS",
         value_name = "ENDPOINT",
-        value_delimiter = ',',
-        default_value = "tcp://127.0.0.1:5500"
+        value_delimiter = ','
     )]
     pub bus: Vec<Bus>,
+
+    /// Which LAVA server, and who we are there.
+    #[command(flatten)]
+    pub identity: IdentityArguments,
 
     /// How events are written: plain, json (or jsonl), raw, csv, or template='{{ job }} {{ state }}'
     #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT")]
@@ -69,8 +74,12 @@ pub struct Global {
 
 impl Global {
     pub(crate) fn context(self) -> Context {
+        let default = Context::default();
         Context {
-            buses: self.bus,
+            farewell: default.farewell,
+            is_bus_named: !self.bus.is_empty(),
+            buses: if self.bus.is_empty() { default.buses } else { self.bus },
+            identity: self.identity,
             format: self.format,
             color: self.color.on_stdout(),
             quiet: self.quiet,
@@ -85,6 +94,12 @@ impl Global {
 pub enum Command {
     /// Print events as they come
     Listen(listen::Arguments),
+    /// Wait for a job, a device, a worker or an event; the exit code says what came of it
+    Wait(wait::Arguments),
+    /// Submit jobs to LAVA, and wait for them if asked to
+    Submit(submit::Arguments),
+    /// Submit jobs and follow them to their end
+    Run(submit::RunArguments),
     /// Send events to a publisher
     Emit(emit::Arguments),
     /// Play a lab: made-up events, sent to a publisher

@@ -1,15 +1,25 @@
 //! What every command is told beside its own arguments.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bus::Bus;
 use crate::format::Format;
+use crate::sources::IdentityArguments;
 
 /// The arguments that all commands share.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// What is still to be done when a signal ends the command.
+    pub farewell: Farewell,
     /// Publish endpoints, at least one.
     pub buses: Vec<Bus>,
+    /// Somebody named them; otherwise they are the default.
+    pub is_bus_named: bool,
+    /// Which identity of a LAVA server to use.
+    pub identity: IdentityArguments,
     /// How events are written; `None` where nobody said.
     pub format: Option<Format>,
     /// Whether standard output shall have colour.
@@ -18,6 +28,26 @@ pub struct Context {
     pub quiet: bool,
     /// How much more than notices goes to standard error: 0 nothing, 1 what is done, 2 and more everything.
     pub verbose: u8,
+}
+
+/// LAVA's `EVENT_SOCKET` on this machine.
+const DEFAULT_BUS: &str = "tcp://127.0.0.1:5500";
+
+impl Default for Context {
+    /// What counts when nothing is said.
+    fn default() -> Context {
+        let endpoint = DEFAULT_BUS.parse().expect("the default is an endpoint");
+        Context {
+            farewell: Farewell::default(),
+            buses: vec![Bus { name: None, endpoint }],
+            is_bus_named: false,
+            identity: IdentityArguments::default(),
+            format: None,
+            color: false,
+            quiet: false,
+            verbose: 0,
+        }
+    }
 }
 
 impl Context {
@@ -33,6 +63,35 @@ impl Context {
         if self.verbose > 0 && !self.quiet {
             eprintln!("lavabus: {text}");
         }
+    }
+}
+
+/// What is still to be done when a signal ends a command, which is dropped then. It has limits of its own.
+#[derive(Clone, Default)]
+pub struct Farewell(Arc<Mutex<Option<Last>>>);
+
+type Last = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Farewell {
+    /// From now on this is to be done.
+    pub fn set(&self, last: Last) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+
+    /// Whether anything is to be done.
+    pub fn is_set(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// What is to be done, once.
+    pub fn take(&self) -> Option<Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Farewell")
     }
 }
 

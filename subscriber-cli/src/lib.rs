@@ -23,6 +23,9 @@
 //! | [`filter`], `jq` | which events are wanted |
 //! | [`mod@format`] | how events are written |
 //! | [`listen`] | print events |
+//! | [`wait`] | until something is as it should be |
+//! | [`submit`] | jobs to LAVA, and to their end |
+//! | [`sources`] | identities of LAVA servers, and who is heard |
 //! | [`emit`] | send events |
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`] | play a lab, measure, look |
 //! | [`completions`] | for the shell, and the manual page |
@@ -49,8 +52,11 @@ pub mod mock;
 mod reader_gone;
 pub mod rejected;
 mod run;
+pub mod sources;
 pub mod status;
+pub mod submit;
 mod usage;
+pub mod wait;
 
 pub use arguments::{Arguments, Command, DemoArguments};
 pub use bus::Bus;

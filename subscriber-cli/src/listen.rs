@@ -18,7 +18,8 @@ use lavabus_protocol::{Cursor, Record};
 use tokio::time::Instant;
 
 use self::delivery::Delivery;
-use self::selection::Selection;
+pub(crate) use self::follow::{connection_failure, gap_text};
+pub(crate) use self::selection::{Selection, sent};
 use crate::context::Context;
 use crate::cursor_file::CursorFile;
 use crate::exit::Exit;
@@ -135,7 +136,7 @@ async fn listen(arguments: Arguments, context: &Context, out: Box<dyn Write + Se
         })
     });
     let mut delivery = Delivery::new(out, printer, cursor_file.transpose()?, arguments.count);
-    let selection = Selection::new(&arguments, context)?;
+    let selection = Selection::new(&arguments.filter, arguments.since, arguments.until)?;
     let result = match &arguments.from {
         Some(path) => from_file(path, &arguments, &selection, &mut delivery, context).await,
         None => from_buses(&arguments, &selection, &mut delivery, context).await,

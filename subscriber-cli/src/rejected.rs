@@ -225,11 +225,8 @@ mod tests {
     async fn the_command_ends_with_30_without_a_database() {
         let folder = tempfile::tempdir().unwrap();
         let context = Context {
-            buses: Vec::new(),
-            format: None,
-            color: false,
             quiet: true,
-            verbose: 0,
+            ..Context::default()
         };
         let arguments = Arguments {
             db: Some(folder.path().join("none.db")),

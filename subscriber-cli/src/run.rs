@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
-use crate::context::Context;
+use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{bench, completions, emit, listen, mock, rejected, status};
+use crate::{bench, completions, emit, listen, mock, rejected, status, submit, wait};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// With a farewell it has this much more.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// Runs the command, says what failed, and gives the exit code.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -21,13 +24,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Completions(shell) => end(completions::write(&shell)),
         Command::Man => end(completions::write_manual()),
-        command => block_on(dispatch(command, &context)),
+        command => block_on(dispatch(command, &context), &context.farewell),
     }
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
         Command::Listen(arguments) => Box::pin(listen::run(arguments, context)).await,
+        Command::Wait(arguments) => Box::pin(wait::run(arguments, context)).await,
+        Command::Submit(arguments) => Box::pin(submit::run(arguments, context)).await,
+        Command::Run(arguments) => Box::pin(submit::run(arguments.into(), context)).await,
         Command::Emit(arguments) => Box::pin(emit::run(arguments, context)).await,
         Command::Mock(arguments) => Box::pin(mock::run(arguments, context)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments, context)).await,
@@ -45,8 +51,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
 
 /// Runs a command's future until it ends or a signal comes, says what failed, and gives the exit code.
 ///
-/// On SIGINT and SIGTERM the future is dropped: what has to be kept is to be kept in `Drop`.
-pub fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
+/// On SIGINT and SIGTERM the future is dropped: what has to be kept is to be kept in `Drop`, and what takes time is the
+/// farewell's. A second signal ends at once.
+pub fn block_on(command: impl Future<Output = Result<Exit, Failure>>, farewell: &Farewell) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -59,14 +66,19 @@ pub fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> ExitCod
         }
     };
     let result = runtime.block_on(async {
-        let mut signals = match Signals::new() {
+        let mut signals = match Signals::new(farewell.clone()) {
             Ok(signals) => signals,
             Err(error) => return Err(Failure::new(Exit::Internal, "cannot watch signals", error, "again")),
         };
-        tokio::select! {
-            result = command => result,
-            exit = signals.next() => Ok(exit),
+        let exit = tokio::select! {
+            result = command => return result,
+            exit = signals.next() => exit,
+        };
+        // `select!` has dropped the command.
+        if let Some(farewell) = farewell.take() {
+            farewell.await;
         }
+        Ok(exit)
     });
     // A blocking read of standard input cannot be cancelled: it is not waited for.
     runtime.shutdown_background();
@@ -77,7 +89,7 @@ struct Signals(tokio::sync::mpsc::Receiver<Exit>);
 
 impl Signals {
     /// Watches in a task of its own, for a command may hang in a write to a reader that does not read.
-    fn new() -> std::io::Result<Signals> {
+    fn new(farewell: Farewell) -> std::io::Result<Signals> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -86,11 +98,12 @@ impl Signals {
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Terminated,
             };
+            let grace = if farewell.is_set() { FAREWELL } else { GRACE };
             let _ = sender.send(exit).await;
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                () = tokio::time::sleep(GRACE) => {}
+                () = tokio::time::sleep(grace) => {}
             }
             std::process::exit(i32::from(exit.code()));
         });

@@ -71,10 +71,8 @@ fn arguments(to: &str, flags: &[&str]) -> Arguments {
 fn context(bus: &str) -> Context {
     Context {
         buses: vec![bus.parse().unwrap()],
-        format: None,
-        color: false,
         quiet: true,
-        verbose: 0,
+        ..Context::default()
     }
 }
 

@@ -197,7 +197,7 @@ impl Lab<'_> {
     }
 }
 
-fn gap_text(from: Option<Position>, to: Option<Position>, reason: &GapReason) -> String {
+pub(crate) fn gap_text(from: Option<Position>, to: Option<Position>, reason: &GapReason) -> String {
     let why = match reason {
         GapReason::UnknownCursor => "the cursor's event is not known there",
         GapReason::Expired => "they are no longer kept",
@@ -219,7 +219,7 @@ fn gap_text(from: Option<Position>, to: Option<Position>, reason: &GapReason) ->
 }
 
 /// Why a subscription ended, in three lines.
-pub(super) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failure {
+pub(crate) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failure {
     match error {
         SubscriptionError::NoConnection { within, cause, .. } => Failure::new(
             Exit::NoConnection,

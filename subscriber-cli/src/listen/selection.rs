@@ -7,14 +7,14 @@ use lavabus_protocol::event::read_datetime;
 use lavabus_protocol::filter::Candidate;
 use lavabus_protocol::{Filter, Record};
 
-use super::Arguments;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::filter::FilterArguments;
 use crate::jq::Program;
 
 /// The filters and the times of a command line.
-pub(super) struct Selection<'a> {
+pub(crate) struct Selection<'a> {
     filter: &'a Filter,
     programs: Vec<Program>,
     since: Option<Timestamp>,
@@ -24,22 +24,26 @@ pub(super) struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    pub(super) fn new<'a>(arguments: &'a Arguments, _context: &Context) -> Result<Selection<'a>, Failure> {
-        let programs = arguments.filter.jq.iter().map(|text| {
+    pub(crate) fn new(
+        arguments: &FilterArguments,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Selection<'_>, Failure> {
+        let programs = arguments.jq.iter().map(|text| {
             Program::compile(text)
                 .map_err(|error| Failure::new(Exit::Usage, format!("--jq {text:?} cannot be used"), error, "--jq ."))
         });
         Ok(Selection {
-            filter: &arguments.filter.filter,
+            filter: &arguments.filter,
             programs: programs.collect::<Result<_, _>>()?,
-            since: arguments.since,
-            until: arguments.until,
+            since,
+            until,
             is_failure_told: Cell::new(false),
         })
     }
 
     /// Whether an event is of those that are wanted, but for its end.
-    pub(super) fn wants(&self, record: &Record, context: &Context) -> bool {
+    pub(crate) fn wants(&self, record: &Record, context: &Context) -> bool {
         if let (Some(since), Some(sent)) = (self.since, sent(record))
             && sent < since
         {
@@ -62,13 +66,13 @@ impl Selection<'_> {
     }
 
     /// Whether an event is of `--until` or later.
-    pub(super) fn is_past_end(&self, record: &Record) -> bool {
+    pub(crate) fn is_past_end(&self, record: &Record) -> bool {
         self.until
             .is_some_and(|until| sent(record).is_some_and(|sent| sent >= until))
     }
 }
 
 /// When an event was made: as its sender says, or else as its UUID does.
-pub(super) fn sent(record: &Record) -> Option<Timestamp> {
+pub(crate) fn sent(record: &Record) -> Option<Timestamp> {
     read_datetime(&record.datetime).or_else(|| record.uuid.time())
 }

@@ -5,7 +5,6 @@ use lavabus_protocol::{Envelope, Record};
 use lavabus_zmtp::{BindOptions, HeartbeatConfig, Limits, Listener, PullConnection, Received, frames};
 
 use super::*;
-use crate::context::Color;
 
 #[derive(clap::Parser)]
 struct Line {
@@ -22,11 +21,8 @@ fn arguments(flags: &[&str]) -> Arguments {
 
 fn context() -> Context {
     Context {
-        buses: Vec::new(),
-        format: None,
-        color: Color::Never.on_stdout(),
         quiet: true,
-        verbose: 0,
+        ..Context::default()
     }
 }
 

@@ -191,10 +191,8 @@ async fn the_command_ends_with_30_without_a_database_and_with_2_for_a_format_of_
     let folder = tempfile::tempdir().unwrap();
     let mut context = Context {
         buses: vec!["tcp://127.0.0.1:1".parse().unwrap()],
-        format: None,
-        color: false,
         quiet: true,
-        verbose: 0,
+        ..Context::default()
     };
     let arguments = Arguments {
         db: Some(folder.path().join("none.db")),

@@ -1,0 +1,752 @@
+//! Which server, as whom, and how to get there.
+//!
+//! The environment counts before the file, and the file is lavacli's:
+//!
+//! ```yaml
+//! default:
+//!   uri: https://lava.example.com/RPC2
+//!   username: ada
+//!   token: …
+//!   proxy: http://proxy.example.com:3128   # optional, as are all below
+//!   timeout: 20                            # seconds
+//!   verify_ssl_cert: true
+//!   events:
+//!     uri: wss://lava.example.com/ws/
+//!     socks_proxy: localhost:9050
+//! ```
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+
+use crate::token::Token;
+use crate::yaml::{Document, Item};
+
+/// A server and who we are there. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name in the file; `LAVABUS_URI` if it came from the environment alone.
+    pub name: String,
+    /// `http(s)://host[/prefix]/`, without `RPC2` and without credentials.
+    pub uri: Url,
+    /// The user of the token.
+    pub username: Option<String>,
+    /// None: anonymous.
+    pub token: Option<Token>,
+    /// An HTTP or SOCKS proxy as a URL, perhaps with credentials.
+    pub proxy: Option<String>,
+    /// Of one request. [`Identity::TIMEOUT`] by default.
+    pub timeout: Duration,
+    /// Whether the server's certificate must be good. True by default.
+    pub verify_certificate: bool,
+    /// Where events come from.
+    pub events: EventsSettings,
+    /// What a person should know, such as a secret that others can read. Never holds a secret.
+    pub warnings: Vec<String>,
+}
+
+/// The `events` map of an identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsSettings {
+    /// `tcp://…`, `ws(s)://…` or `http(s)://…`.
+    pub uri: Option<String>,
+    /// `host:port` of a SOCKS proxy for ZeroMQ.
+    pub socks_proxy: Option<String>,
+}
+
+impl Identity {
+    /// How long one request may take, where nothing else is said.
+    pub const TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// An anonymous visitor of a server.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::BadUri`] if it is no http or https address.
+    pub fn anonymous(uri: &str) -> Result<Identity, IdentityError> {
+        let (uri, username, token) = server_address(uri, "the address")?;
+        let mut identity = Identity {
+            name: "default".to_owned(),
+            uri,
+            username,
+            token,
+            proxy: None,
+            timeout: Identity::TIMEOUT,
+            verify_certificate: true,
+            events: EventsSettings::default(),
+            warnings: Vec::new(),
+        };
+        identity.warn_of_open_wire();
+        Ok(identity)
+    }
+
+    fn warn_of_open_wire(&mut self) {
+        if self.token.is_none() {
+            return;
+        }
+        if self.uri.scheme() == "http" && !is_loopback(&self.uri) {
+            self.warnings.push(format!(
+                "the token goes to {} over plain http: everyone on the way can read it",
+                self.uri
+            ));
+        }
+        if !self.verify_certificate {
+            self.warnings.push(format!(
+                "the certificate of {} is not verified: the token may go to somebody else",
+                self.uri
+            ));
+        }
+        let events = self.events.uri.as_deref().and_then(|uri| Url::parse(uri).ok());
+        if let Some(events) = events
+            && matches!(events.scheme(), "ws" | "http")
+            && !is_loopback(&events)
+        {
+            let host = events.host_str().unwrap_or_default();
+            self.warnings.push(format!(
+                "the token goes to {host} over plain {}: everyone on the way can read it",
+                events.scheme()
+            ));
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("name", &self.name)
+            .field("uri", &self.uri.as_str())
+            .field("username", &self.username)
+            .field("token", &self.token)
+            // It may hold a password.
+            .field("proxy", &self.proxy.as_ref().map(|_| "…"))
+            .field("timeout", &self.timeout)
+            .field("verify_certificate", &self.verify_certificate)
+            .field("events", &self.events)
+            .field("warnings", &self.warnings)
+            .finish()
+    }
+}
+
+/// Whether an address names this machine.
+pub(crate) fn is_loopback(uri: &Url) -> bool {
+    let host = uri.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What the environment says. Values are passed in, so that a test needs no process of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `LAVABUS_URI`. It may hold credentials, so it is not shown.
+    pub uri: Option<Token>,
+    /// `LAVABUS_USERNAME`.
+    pub username: Option<String>,
+    /// `LAVABUS_TOKEN`.
+    pub token: Option<Token>,
+    /// `LAVABUS_TOKEN_FILE`: its first line is the token. Not read if there is a `LAVABUS_TOKEN`.
+    pub token_file: Option<PathBuf>,
+    /// `LAVACLI_IDENTITY`: the identity to use where `-i` names none.
+    pub lavacli_identity: Option<String>,
+    /// `XDG_CONFIG_HOME`.
+    pub config_home: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads this process's. A variable that is empty is not there.
+    pub fn from_process() -> Environment {
+        let path = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
+        };
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Environment {
+            uri: text("LAVABUS_URI").map(Token::new),
+            username: text("LAVABUS_USERNAME"),
+            token: text("LAVABUS_TOKEN").map(Token::new),
+            token_file: path("LAVABUS_TOKEN_FILE"),
+            lavacli_identity: text("LAVACLI_IDENTITY"),
+            config_home: path("XDG_CONFIG_HOME"),
+            home: path("HOME"),
+        }
+    }
+}
+
+/// Where an identity is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct IdentitySources {
+    /// The file that `-c` names.
+    pub file: Option<PathBuf>,
+    /// The identity that `-i` names.
+    pub name: Option<String>,
+    /// What the environment says.
+    pub environment: Environment,
+}
+
+impl IdentitySources {
+    /// `-c` and `-i` with this process's environment.
+    pub fn from_process(file: Option<PathBuf>, name: Option<String>) -> IdentitySources {
+        IdentitySources {
+            file,
+            name,
+            environment: Environment::from_process(),
+        }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        let environment = &self.environment;
+        self.file.clone().or_else(|| {
+            let home = || environment.home.as_ref().map(|home| home.join(".config"));
+            Some(environment.config_home.clone().or_else(home)?.join("lavacli.yaml"))
+        })
+    }
+}
+
+/// Why there is no identity. No text in it holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read.
+    #[error("{}: {cause}", path.display())]
+    Unreadable {
+        /// The file of identities or of the token.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The file is no YAML.
+    #[error("{}: line {line}, column {column}: not YAML", path.display())]
+    NotYaml {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// The file has no identity of this name.
+    #[error("{}: no identity {name:?}; there {}", path.display(), list(known))]
+    NoSuchIdentity {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// There is no file to find the named identity in.
+    #[error("no identity {name:?}: {} is not there", path.display())]
+    NoFile {
+        /// The file that was looked for.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+    /// An identity lacks its address, or has a value of another kind than expected.
+    #[error("{}: line {line}: identity {identity:?}: {key}: expected {expected}", path.display())]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// The identity.
+        identity: String,
+        /// The key, such as `events.uri`.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// An address is none.
+    #[error("{origin} is no address of a server, expected https://HOST/")]
+    BadUri {
+        /// Where it stands: `LAVABUS_URI`, or a file, line, identity and key.
+        origin: String,
+    },
+    /// The file that should hold the token is empty.
+    #[error("{}: no token in its first line", path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn list(known: &[String]) -> String {
+    match known {
+        [] => "is none".to_owned(),
+        [one] => format!("is {one}"),
+        several => format!("are {}", several.join(", ")),
+    }
+}
+
+/// The identity to use. None: nothing names a server.
+///
+/// # Errors
+///
+/// [`IdentityError`] names the file, the identity, the key and, where known, the line.
+pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
+    let environment = &sources.environment;
+    let address = environment.uri.as_ref();
+    let address = address
+        .map(|uri| server_address(uri.expose(), "LAVABUS_URI"))
+        .transpose()?;
+    let mut warnings = Vec::new();
+    let from_file = match from_file(sources) {
+        // Whoever names a server in the environment need not have a good file.
+        Err(error) if address.is_some() && sources.file.is_none() && sources.name.is_none() => {
+            warnings.push(format!("{error}; LAVABUS_URI counts"));
+            None
+        }
+        other => other?,
+    };
+    let mut identity = match (from_file, address) {
+        (None, None) => return Ok(None),
+        (Some(identity), None) => identity,
+        (from_file, Some((uri, username, token))) => {
+            // A token belongs to its server: with another address it stays at home.
+            let same = from_file.filter(|identity| {
+                let same = same_server(&identity.uri, &uri);
+                if !same && sources.name.is_some() {
+                    warnings.push(format!("LAVABUS_URI counts: {uri}, not identity {:?}", identity.name));
+                }
+                same
+            });
+            let mut identity = match same {
+                Some(identity) => Identity { uri, ..identity },
+                None => Identity {
+                    name: "LAVABUS_URI".to_owned(),
+                    ..Identity::anonymous(uri.as_str())?
+                },
+            };
+            if token.is_some() {
+                identity.token = token;
+                identity.username = username;
+            }
+            identity
+        }
+    };
+    identity.warnings.extend(warnings);
+    if let Some(token) = &environment.token {
+        identity.token = Some(Token::new(token.expose().trim()));
+    } else if let Some(path) = &environment.token_file {
+        identity.token = Some(token_of(path, &mut identity.warnings)?);
+    }
+    if let Some(username) = &environment.username {
+        identity.username = Some(username.clone());
+    }
+    identity.warn_of_open_wire();
+    Ok(Some(identity))
+}
+
+fn same_server(one: &Url, other: &Url) -> bool {
+    one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
+        && one.scheme() == other.scheme()
+}
+
+fn from_file(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
+    let named = sources.name.as_ref().or(sources.environment.lavacli_identity.as_ref());
+    let Some(path) = sources.path() else { return Ok(None) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => {
+            return match named {
+                Some(name) => Err(IdentityError::NoFile {
+                    path,
+                    name: name.clone(),
+                }),
+                None => Ok(None),
+            };
+        }
+        Err(cause) => return Err(IdentityError::Unreadable { path, cause }),
+    };
+    let document = Document::read(&text).map_err(|place| IdentityError::NotYaml {
+        path: path.clone(),
+        line: place.line,
+        column: place.column,
+    })?;
+    let name = named.map_or("default", String::as_str);
+    let identity = document.as_ref().and_then(|document| document.root().member(name));
+    let Some((key, value)) = identity else {
+        if named.is_none() && sources.file.is_none() {
+            return Ok(None);
+        }
+        let keys = document.iter().flat_map(|document| document.root().members());
+        return Err(IdentityError::NoSuchIdentity {
+            known: keys.filter_map(|(key, _)| key.text().map(str::to_owned)).collect(),
+            name: name.to_owned(),
+            path,
+        });
+    };
+    let entry = Entry {
+        path: &path,
+        name,
+        line: key.line(),
+        map: value,
+        prefix: "",
+    };
+    let mut identity = entry.read()?;
+    if identity.token.is_some() && others_may_read(&path) {
+        identity.warnings.push(format!(
+            "{} holds a token and others can read it: chmod 600",
+            path.display()
+        ));
+    }
+    Ok(Some(identity))
+}
+
+/// One identity of a file, or its `events`.
+struct Entry<'a> {
+    path: &'a Path,
+    name: &'a str,
+    line: usize,
+    map: Item<'a>,
+    prefix: &'static str,
+}
+
+impl Entry<'_> {
+    fn read(&self) -> Result<Identity, IdentityError> {
+        if !self.map.is_map() {
+            return Err(self.bad(self.line, "", "a map with uri, username, token"));
+        }
+        let Some(uri) = self.text("uri")? else {
+            return Err(self.bad(self.line, "uri", "the server's address"));
+        };
+        let line = self.map.get("uri").map_or(self.line, Item::line);
+        let origin = format!("{}: line {line}: identity {:?}: uri", self.path.display(), self.name);
+        let (uri, url_username, url_token) = server_address(uri, &origin)?;
+        let events = match self.map.get("events") {
+            None => EventsSettings::default(),
+            Some(map) if map.is_map() => {
+                let events = Entry {
+                    map,
+                    prefix: "events.",
+                    line: map.line(),
+                    ..*self
+                };
+                EventsSettings {
+                    uri: events.text("uri")?.map(without_credentials),
+                    socks_proxy: events.text("socks_proxy")?.map(str::to_owned),
+                }
+            }
+            Some(other) => return Err(self.bad(other.line(), "events", "a map with uri, socks_proxy")),
+        };
+        Ok(Identity {
+            name: self.name.to_owned(),
+            uri,
+            username: self.text("username")?.map(str::to_owned).or(url_username),
+            token: self.text("token")?.map(Token::new).or(url_token),
+            proxy: self.text("proxy")?.map(str::to_owned),
+            timeout: self.seconds("timeout")?.unwrap_or(Identity::TIMEOUT),
+            verify_certificate: self.truth("verify_ssl_cert")?.unwrap_or(true),
+            events,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn bad(&self, line: usize, key: &str, expected: &'static str) -> IdentityError {
+        IdentityError::BadValue {
+            path: self.path.to_owned(),
+            line,
+            identity: self.name.to_owned(),
+            key: format!("{}{key}", self.prefix),
+            expected,
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&str>, IdentityError> {
+        let Some(value) = self.map.get(key) else {
+            return Ok(None);
+        };
+        let text = value.text().ok_or_else(|| self.bad(value.line(), key, "text"))?;
+        Ok(Some(text.trim()).filter(|text| !text.is_empty()))
+    }
+
+    fn seconds(&self, key: &str) -> Result<Option<Duration>, IdentityError> {
+        let Some(value) = self.map.get(key) else {
+            return Ok(None);
+        };
+        let seconds = value.text().and_then(|text| text.parse().ok());
+        let seconds = seconds.filter(|seconds: &f64| *seconds > 0.0);
+        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let duration = duration.ok_or_else(|| self.bad(value.line(), key, "a number of seconds"))?;
+        Ok(Some(duration))
+    }
+
+    fn truth(&self, key: &str) -> Result<Option<bool>, IdentityError> {
+        let Some(value) = self.map.get(key) else {
+            return Ok(None);
+        };
+        // YAML 1.1, which lavacli reads, has all of these.
+        match value.text().map(str::to_ascii_lowercase).as_deref() {
+            Some("true" | "yes" | "on") => Ok(Some(true)),
+            Some("false" | "no" | "off") => Ok(Some(false)),
+            _ => Err(self.bad(value.line(), key, "true or false")),
+        }
+    }
+}
+
+/// Splits `https://user:token@host/prefix/RPC2` into the server's root, the user and the token.
+fn server_address(text: &str, origin: &str) -> Result<(Url, Option<String>, Option<Token>), IdentityError> {
+    let bad = || IdentityError::BadUri {
+        origin: origin.to_owned(),
+    };
+    let mut uri = Url::parse(text.trim()).map_err(|_| bad())?;
+    if !matches!(uri.scheme(), "http" | "https") || uri.host_str().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let username = Some(decoded(uri.username())).filter(|name| !name.is_empty());
+    let token = uri.password().map(|token| Token::new(decoded(token)));
+    uri.set_username("")
+        .and_then(|()| uri.set_password(None))
+        .map_err(|()| bad())?;
+    uri.set_query(None);
+    uri.set_fragment(None);
+    let path = uri.path().trim_end_matches('/');
+    let path = path.strip_suffix("/RPC2").unwrap_or(path).trim_end_matches('/');
+    let path = format!("{path}/");
+    uri.set_path(&path);
+    Ok((uri, username, token))
+}
+
+/// The token goes in a header: an address is shown and must hold none.
+fn without_credentials(uri: &str) -> String {
+    match Url::parse(uri) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // An address that had them can lose them.
+            let _ = url.set_username("").and_then(|()| url.set_password(None));
+            url.to_string()
+        }
+        _ => uri.to_owned(),
+    }
+}
+
+fn token_of(path: &Path, warnings: &mut Vec<String>) -> Result<Token, IdentityError> {
+    let text = std::fs::read_to_string(path).map_err(|cause| IdentityError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.is_empty() {
+        return Err(IdentityError::NoToken { path: path.to_owned() });
+    }
+    if others_may_read(path) {
+        warnings.push(format!(
+            "{} holds a token and others can read it: chmod 600",
+            path.display()
+        ));
+    }
+    Ok(Token::new(token))
+}
+
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const FILE: &str = "\
+default:
+  uri: https://lava.example.com/RPC2/
+  username: ada
+  token: s3cret-default
+staging:
+  uri: http://bob:s3cret%2Furl@staging.example.com:8080/lava/RPC2
+  proxy: http://u:s3cret-proxy@proxy:3128
+  timeout: 1.5
+  verify_ssl_cert: no
+  unknown: [1, 2]
+  events: {uri: 'ws://bob:s3cret@staging.example.com/ws/', socks_proxy: localhost:9050}
+broken:
+  uri: https://x/
+  timeout: s3cret-soon
+";
+
+    fn sources(dir: &tempfile::TempDir, text: &str) -> IdentitySources {
+        let path = dir.path().join("lavacli.yaml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        IdentitySources {
+            environment: Environment {
+                config_home: Some(dir.path().to_owned()),
+                ..Environment::default()
+            },
+            ..IdentitySources::default()
+        }
+    }
+
+    fn named(dir: &tempfile::TempDir, name: &str) -> IdentitySources {
+        IdentitySources {
+            name: Some(name.to_owned()),
+            ..sources(dir, FILE)
+        }
+    }
+
+    #[test]
+    fn the_default_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = load(&sources(&dir, FILE)).unwrap().unwrap();
+        assert_eq!(identity.uri.as_str(), "https://lava.example.com/");
+        assert_eq!(identity.username.as_deref(), Some("ada"));
+        assert_eq!(identity.token.as_ref().unwrap().expose(), "s3cret-default");
+        assert_eq!(
+            (identity.timeout, identity.verify_certificate),
+            (Identity::TIMEOUT, true)
+        );
+        assert_eq!(identity.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn every_key_and_credentials_in_the_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = load(&named(&dir, "staging")).unwrap().unwrap();
+        assert_eq!(identity.uri.as_str(), "http://staging.example.com:8080/lava/");
+        assert_eq!(identity.username.as_deref(), Some("bob"));
+        assert_eq!(identity.token.as_ref().unwrap().expose(), "s3cret/url");
+        assert_eq!(identity.timeout, Duration::from_millis(1500));
+        assert!(!identity.verify_certificate);
+        assert_eq!(identity.events.uri.as_deref(), Some("ws://staging.example.com/ws/"));
+        assert_eq!(identity.events.socks_proxy.as_deref(), Some("localhost:9050"));
+        assert_eq!(identity.warnings.len(), 3, "{:?}", identity.warnings);
+        let shown = format!("{identity:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn lavacli_identity_names_one_and_the_option_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = sources(&dir, FILE);
+        sources.environment.lavacli_identity = Some("staging".to_owned());
+        assert_eq!(load(&sources).unwrap().unwrap().name, "staging");
+        sources.name = Some("default".to_owned());
+        assert_eq!(load(&sources).unwrap().unwrap().name, "default");
+    }
+
+    #[test]
+    fn the_home_directory_and_the_option_for_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".config")).unwrap();
+        std::fs::write(
+            dir.path().join(".config/lavacli.yaml"),
+            "default: {uri: 'http://localhost'}",
+        )
+        .unwrap();
+        let mut sources = IdentitySources::default();
+        sources.environment.home = Some(dir.path().to_owned());
+        assert_eq!(load(&sources).unwrap().unwrap().uri.as_str(), "http://localhost/");
+        let other = dir.path().join("other.yaml");
+        std::fs::write(&other, "default: {uri: 'http://[::1]:8000/RPC2', token: t}").unwrap();
+        sources.file = Some(other.clone());
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!(identity.uri.as_str(), "http://[::1]:8000/");
+        let text = format!("{} holds a token and others can read it: chmod 600", other.display());
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(load(&sources).unwrap().unwrap().warnings, [text]);
+    }
+
+    #[test]
+    fn nothing_names_a_server() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(&IdentitySources::default()).unwrap(), None);
+        assert_eq!(load(&sources(&dir, "")).unwrap(), None);
+        assert_eq!(load(&sources(&dir, "other: {uri: 'http://x'}")).unwrap(), None);
+    }
+
+    #[test]
+    fn the_environment_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "  s3cret-file \nmore\n").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut sources = IdentitySources::default();
+        sources.environment.uri = Some(Token::new("http://lab.example.com/RPC2"));
+        sources.environment.username = Some("eve".to_owned());
+        sources.environment.token_file = Some(token.clone());
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!(identity.token.unwrap().expose(), "s3cret-file");
+        assert_eq!(identity.username.as_deref(), Some("eve"));
+        assert_eq!(
+            identity.warnings,
+            [
+                format!("{} holds a token and others can read it: chmod 600", token.display()),
+                "the token goes to http://lab.example.com/ over plain http: everyone on the way can read it".to_owned()
+            ]
+        );
+        std::fs::write(&token, "\nsecond").unwrap();
+        assert!(matches!(load(&sources), Err(IdentityError::NoToken { .. })));
+    }
+
+    #[test]
+    fn a_token_of_the_file_stays_with_its_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = sources(&dir, FILE);
+        sources.environment.uri = Some(Token::new("https://elsewhere.example.com/"));
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!((identity.token, identity.username), (None, None));
+        sources.environment.uri = Some(Token::new("https://lava.example.com"));
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!(identity.token.unwrap().expose(), "s3cret-default");
+        sources.environment.token = Some(Token::new("s3cret-env"));
+        assert_eq!(load(&sources).unwrap().unwrap().token.unwrap().expose(), "s3cret-env");
+    }
+
+    #[test]
+    fn a_broken_file_counts_only_where_it_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = sources(&dir, "default: {uri: [}");
+        assert!(matches!(load(&sources), Err(IdentityError::NotYaml { line: 1, .. })));
+        sources.environment.uri = Some(Token::new("https://a/"));
+        assert_eq!(load(&sources).unwrap().unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn errors_name_the_place_and_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lavacli.yaml");
+        let path = path.display();
+        let said = |sources: &IdentitySources| load(sources).unwrap_err().to_string();
+        assert_eq!(
+            said(&named(&dir, "nobody")),
+            format!("{path}: no identity \"nobody\"; there are default, staging, broken")
+        );
+        assert_eq!(
+            said(&named(&dir, "broken")),
+            format!("{path}: line 14: identity \"broken\": timeout: expected a number of seconds")
+        );
+        assert_eq!(
+            said(&sources(&dir, "default:\n  token: s3cret\n")),
+            format!("{path}: line 1: identity \"default\": uri: expected the server's address")
+        );
+        assert_eq!(
+            said(&sources(&dir, "default:\n  uri: 'ftp://a:s3cret@b/'\n")),
+            format!("{path}: line 2: identity \"default\": uri is no address of a server, expected https://HOST/")
+        );
+        assert_eq!(
+            said(&sources(&dir, "default:\n  uri: 'http://a'\n  token: [s3cret]\n")),
+            format!("{path}: line 3: identity \"default\": token: expected text")
+        );
+        assert_eq!(
+            said(&sources(&dir, "default: s3cret\n")),
+            format!("{path}: line 1: identity \"default\": : expected a map with uri, username, token")
+        );
+        let mut sources = IdentitySources::default();
+        sources.environment.uri = Some(Token::new("lava:s3cret@x"));
+        assert_eq!(
+            said(&sources),
+            "LAVABUS_URI is no address of a server, expected https://HOST/"
+        );
+        sources.environment.uri = None;
+        sources.file = Some(dir.path().join("none.yaml"));
+        assert!(matches!(load(&sources), Err(IdentityError::Unreadable { .. })));
+    }
+}

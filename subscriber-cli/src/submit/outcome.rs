@@ -1,0 +1,121 @@
+//! What the tests of the jobs said.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lavabus_lava::Server;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::wait::inquiry;
+use crate::wait::tracker::Tracker;
+
+/// LAVA's own suite: its steps are no tests of the job's author.
+const OWN_SUITE: &str = "lava";
+/// Failed tests that are listed.
+const LISTED: usize = 20;
+
+/// What is wanted of the tests.
+#[derive(Debug)]
+pub(super) struct Tests<'a> {
+    /// `--tests`
+    pub(super) is_asked: bool,
+    /// `--junit`
+    pub(super) junit: Option<&'a Path>,
+}
+
+/// Better to fail before the submission than after the job.
+pub(super) fn can_be_written(path: &Path) -> Result<(), Failure> {
+    let opened = fs::File::options().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| not_written(path, &error))
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format!("--junit {} cannot be written", path.display()),
+        error,
+        "a file in a folder that you may write to",
+    )
+}
+
+/// Asks for the results of the jobs that are finished.
+pub(super) async fn look_at_tests(
+    tests: &Tests<'_>,
+    tracker: &mut Tracker,
+    server: &Server,
+    context: &Context,
+) -> Result<(), Failure> {
+    let finished: Vec<(usize, String)> = tracker
+        .tracked()
+        .iter()
+        .enumerate()
+        .filter(|(_, tracked)| tracked.is_finished())
+        .map(|(index, tracked)| (index, tracked.object.id.clone()))
+        .collect();
+    let is_single = tracker.tracked().len() == 1;
+    for (index, id) in finished {
+        if let Some(path) = tests.junit {
+            let path = if is_single { path.to_owned() } else { with_id(path, &id) };
+            let report = server
+                .junit(&id)
+                .await
+                .map_err(|error| inquiry::failure(server, &error))?;
+            fs::write(&path, report).map_err(|error| not_written(&path, &error))?;
+            context.detail(format_args!("the results of job {id} are in {}", path.display()));
+        }
+        if tests.is_asked {
+            let cases = server
+                .tests(&id)
+                .await
+                .map_err(|error| inquiry::failure(server, &error))?;
+            let own = cases.iter().filter(|case| case.suite != OWN_SUITE);
+            let failed: Vec<String> = own
+                .clone()
+                .filter(|case| case.result == "fail")
+                .map(|case| format!("{}/{}", case.suite, case.name))
+                .collect();
+            context.notice(format_args!(
+                "job {id}: {} of {} tests failed",
+                failed.len(),
+                own.count()
+            ));
+            for test in failed.iter().take(LISTED) {
+                context.notice(format_args!("  failed: {test}"));
+            }
+            if failed.len() > LISTED {
+                context.notice(format_args!("  and {} more", failed.len() - LISTED));
+            }
+            if !failed.is_empty() {
+                tracker.tell_failed_tests(index, failed.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `report.xml` of job 12 is `report-12.xml`.
+fn with_id(path: &Path, id: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path
+        .extension()
+        .map(|ending| format!(".{}", ending.to_string_lossy()))
+        .unwrap_or_default();
+    path.with_file_name(format!("{stem}-{id}{ending}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_jobs_have_a_file_each() {
+        assert_eq!(
+            with_id(Path::new("out/report.xml"), "12"),
+            Path::new("out/report-12.xml")
+        );
+        assert_eq!(with_id(Path::new("report"), "4000.1"), Path::new("report-4000.1"));
+    }
+}

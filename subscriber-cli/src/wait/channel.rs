@@ -1,0 +1,203 @@
+//! Who tells of events: the bus, and LAVA's WebSocket where the bus cannot be reached. Each is a task of its own.
+
+use std::time::Duration;
+
+use lavabus_client::{Options, Subscription, SubscriptionError, Update};
+use lavabus_lava::{Received, Server, ServerError};
+use lavabus_protocol::{Cursor, GapReason, Record, SnapshotScope};
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep};
+
+use super::contact::Channel;
+use crate::bus::Bus;
+use crate::failure::Failure;
+use crate::listen::{connection_failure, gap_text};
+
+/// The wait ends an outage itself.
+const FOR_EVER: Duration = Duration::MAX;
+/// A stream that cannot be resumed is begun anew, with a snapshot, this often at most.
+const ANEW: Duration = Duration::from_secs(1);
+/// The WebSocket is tried again after this time, and then after longer.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// What a channel tells.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// From now on events are heard. `is_known`: what was asked for by snapshot is told, what was missed is resumed.
+    Up {
+        channel: Channel,
+        is_known: bool,
+    },
+    Down {
+        channel: Channel,
+        cause: String,
+    },
+    Event(Record),
+    /// The snapshot that this subscription asked for is complete.
+    Snapshot {
+        subscription: String,
+        count: u64,
+    },
+    /// Something is missing and cannot be had.
+    Gap(String),
+    /// The publisher keeps nothing, so that snapshots cannot be had.
+    NoSnapshot,
+    /// There is no use in trying this channel again; what there is to say if no other works.
+    Gone {
+        channel: Channel,
+        failure: Failure,
+    },
+    /// The credentials are refused: the wait ends.
+    Refused(Failure),
+}
+
+/// What is wanted of a bus.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) prefixes: Vec<String>,
+    pub(crate) snapshots: Vec<SnapshotScope>,
+    pub(crate) after: Option<Cursor>,
+    /// The cursor only stands for a time: that nobody knows it is no gap.
+    pub(crate) is_time: bool,
+}
+
+/// Ends when nobody listens any more, or when there is no use in going on.
+pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
+    let begin = |wanted: &Wanted| {
+        let prefixes = match wanted.prefixes.is_empty() {
+            true => vec![String::new()],
+            false => wanted.prefixes.clone(),
+        };
+        let options = Options {
+            prefixes,
+            snapshots: wanted.snapshots.clone(),
+            after: wanted.after,
+            connect_timeout: FOR_EVER,
+            max_outage: FOR_EVER,
+            ..Options::default()
+        };
+        Subscription::new(bus.endpoint.clone(), options)
+    };
+    let mut subscription = begin(&wanted);
+    let mut begun = Instant::now();
+    let mut expects_unknown = wanted.is_time;
+    loop {
+        let told = match subscription.next().await {
+            Ok(Update::Gap {
+                reason: GapReason::UnknownCursor,
+                ..
+            }) if expects_unknown => None,
+            Ok(update) => {
+                expects_unknown &= !matches!(update, Update::Event { .. });
+                let is_lost = matches!(&update, Update::Gap { reason, .. } if is_lost(reason));
+                let told = tell(update);
+                if is_lost && !wanted.snapshots.is_empty() {
+                    // What is there now is what counts: it is asked for again.
+                    sleep(ANEW.saturating_sub(begun.elapsed())).await;
+                    subscription = begin(&Wanted {
+                        after: None,
+                        ..wanted.clone()
+                    });
+                    begun = Instant::now();
+                }
+                told
+            }
+            Err(error) => {
+                let failure = connection_failure(&bus, &error);
+                let end = match error {
+                    SubscriptionError::Refused { .. } => Heard::Refused(failure),
+                    _ => Heard::Gone {
+                        channel: Channel::Bus,
+                        failure,
+                    },
+                };
+                let _ = heard.send(end).await;
+                return;
+            }
+        };
+        if let Some(told) = told
+            && heard.send(told).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Whether the states that were missed are to be asked for.
+fn is_lost(reason: &GapReason) -> bool {
+    !matches!(reason, GapReason::NoJournal) && !is_plain(reason)
+}
+
+fn is_plain(reason: &GapReason) -> bool {
+    matches!(reason, GapReason::Other(text) if text == "plain_publisher")
+}
+
+fn tell(update: Update) -> Option<Heard> {
+    Some(match update {
+        Update::Event { record, .. } => Heard::Event(record),
+        Update::SnapshotEnd { subscription, count } => Heard::Snapshot { subscription, count },
+        Update::Connected { extended } => Heard::Up {
+            channel: Channel::Bus,
+            is_known: extended,
+        },
+        Update::Disconnected { cause } => Heard::Down {
+            channel: Channel::Bus,
+            cause: cause.to_string(),
+        },
+        Update::Gap {
+            reason: GapReason::NoJournal,
+            ..
+        } => Heard::NoSnapshot,
+        Update::Gap { from, to, reason } => Heard::Gap(gap_text(from, to, &reason)),
+        Update::Head { .. } | Update::SnapshotBegin { .. } | Update::Unreadable { .. } => return None,
+    })
+}
+
+/// Ends when nobody listens any more, or when the credentials are refused.
+pub(crate) async fn hear_web_socket(server: Server, heard: Sender<Heard>) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let error = match server.web_socket().await {
+            Ok(mut socket) => {
+                retry = FIRST_RETRY;
+                let up = Heard::Up {
+                    channel: Channel::WebSocket,
+                    is_known: false,
+                };
+                if heard.send(up).await.is_err() {
+                    return;
+                }
+                loop {
+                    match socket.next().await {
+                        Ok(Received::Event(record)) => {
+                            if heard.send(Heard::Event(record)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Ok(Received::NoEvent { .. }) => {}
+                        Err(error) => break error,
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        let told = match &error {
+            ServerError::Refused { .. } => Heard::Refused(super::inquiry::failure(&server, &error)),
+            error if error.is_temporary() => Heard::Down {
+                channel: Channel::WebSocket,
+                cause: error.to_string(),
+            },
+            error => Heard::Gone {
+                channel: Channel::WebSocket,
+                failure: super::inquiry::failure(&server, error),
+            },
+        };
+        let is_end = !matches!(told, Heard::Down { .. });
+        if heard.send(told).await.is_err() || is_end {
+            return;
+        }
+        sleep(retry).await;
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+}
