@@ -7,9 +7,10 @@ use lavabus_protocol::time::parse_duration;
 
 use crate::bus::Bus;
 use crate::context::{Color, Context};
+use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
-use crate::{bench, completions, emit, listen, mock, rejected, status, submit, wait};
+use crate::{bench, completions, doctor, emit, listen, mock, rejected, status, submit, wait};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -17,7 +18,7 @@ use crate::{bench, completions, emit, listen, mock, rejected, status, submit, wa
     name = "lavabus",
     version,
     about = "Listen to, emit and play the events of hardware test labs",
-    after_help = AFTER_HELP,
+    after_help = exit::help(),
     max_term_width = 120,
     infer_subcommands = false,
     subcommand_required = true,
@@ -31,10 +32,6 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
-
-const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 internal error, 2 usage, 20 no connection, 22 gap under --strict, 30 local database,
-124 time is over, 130 SIGINT, 143 SIGTERM. `lavabus help COMMAND` says more.";
 
 /// Arguments that all commands share. They may stand before or after the command.
 #[derive(Clone, Debug, clap::Args)]
@@ -108,6 +105,8 @@ pub enum Command {
     Demo(DemoArguments),
     /// Measure a publisher
     Bench(bench::Arguments),
+    /// Look at what works from here, and what to try where something does not
+    Doctor(doctor::Arguments),
     /// Show how a publisher and its journal are
     Status(status::Arguments),
     /// Show the messages that the publisher refused

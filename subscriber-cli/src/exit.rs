@@ -96,6 +96,51 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// When the tool ends so, in a sentence or two.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Exit::Success => {
+                "What was asked for is done. A plain wait for a job: it is Finished and Complete. A wait with --for: the condition is met, whatever the health."
+            }
+            Exit::Internal => "A fault of the tool itself, or standard output that cannot be written.",
+            Exit::Usage => "The command line, a file that it names, or the identity is wrong. Nothing was done.",
+            Exit::JobIncomplete => {
+                "The job finished Incomplete, or with no known health. The last line says why, where LAVA knows."
+            }
+            Exit::JobCanceled => "The job finished Canceled.",
+            Exit::Unreachable => {
+                "The condition can no longer be met: a job finished that was waited for to run, a device or worker is Retired, a job is over without the event."
+            }
+            Exit::NoSuchObject => {
+                "LAVA has no such job, device or worker, or it is private and this identity may not see it."
+            }
+            Exit::TestsFailed => "With --tests: the job is Complete, and a test of it failed.",
+            Exit::SubmissionRefused => {
+                "LAVA refused the job definition. Its message is said, and the line where it can be found."
+            }
+            Exit::NoConnection => {
+                "Nobody was heard: no first connection within --connect-timeout, or later an outage longer than --max-outage; or a submission whose answer was lost and that could not be found again."
+            }
+            Exit::CredentialsRefused => "The server refused the token.",
+            Exit::Gap => "With --strict: events are missing and cannot be had.",
+            Exit::Database => "The local database cannot be read or written.",
+            Exit::Timeout => "The time of --timeout is over. (`listen --timeout` without --count ends with 0.)",
+            Exit::Interrupted => "SIGINT, as Ctrl-C sends it.",
+            Exit::Terminated => "SIGTERM.",
+        }
+    }
+}
+
+/// Below `lavabus --help` and in the manual page.
+pub(crate) fn help() -> String {
+    let codes: Vec<String> = Exit::ALL
+        .iter()
+        .map(|exit| format!("  {:>3}  {exit}", exit.code()))
+        .collect();
+    format!("Exit codes:\n{}\n\n`lavabus help COMMAND` says more.", codes.join("\n"))
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.meaning())
@@ -111,6 +156,25 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `docs/exit-codes.md` is written from here: `UPDATE_DOCS=1 cargo test -p lavabus-cli exit`.
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn the_document_says_the_same() {
+        let mut text = "# Exit codes\n\nOf `lavabus`, for scripts to decide by. They never change their meaning.\n\n\
+            | code | meaning | when |\n|---|---|---|\n"
+            .to_owned();
+        for exit in Exit::ALL {
+            text += &format!("| {} | {exit} | {} |\n", exit.code(), exit.explanation());
+        }
+        text += "\nOf several objects with `--all` the worst wins: 20 to 22, then 13, 12, 10, 14, 11, then 0. With `--any` \
+            the first that is decided decides.\n\n`lava-publisher` ends with 0, 1 or 2.\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exit-codes.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    }
 
     #[test]
     fn the_numbers_are_these() {

@@ -27,7 +27,7 @@
 //! | [`submit`] | jobs to LAVA, and to their end |
 //! | [`sources`] | identities of LAVA servers, and who is heard |
 //! | [`emit`] | send events |
-//! | [`mock`], [`mod@bench`], [`status`], [`rejected`] | play a lab, measure, look |
+//! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
 //!
@@ -40,6 +40,7 @@ pub mod bus;
 pub mod completions;
 pub mod context;
 mod cursor_file;
+pub mod doctor;
 pub mod emit;
 pub mod exit;
 pub mod failure;

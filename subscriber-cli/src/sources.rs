@@ -85,7 +85,7 @@ pub(crate) fn sources(context: &Context) -> Result<Sources, Failure> {
     })
 }
 
-fn guessed_bus(identity: &Identity, context: &Context) -> Option<Bus> {
+pub(crate) fn guessed_bus(identity: &Identity, context: &Context) -> Option<Bus> {
     if identity.events.socks_proxy.is_some() {
         context.detail("the bus is not used: it cannot be reached through a SOCKS proxy");
         return None;

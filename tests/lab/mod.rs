@@ -14,6 +14,8 @@
 // Each test file is a program of its own and uses its part.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
+mod cli;
+mod events_of;
 mod in_process;
 mod message;
 mod process;
@@ -27,6 +29,8 @@ use lava_publisher::Config;
 use lavabus_store::Reader;
 use tempfile::TempDir;
 
+pub use self::cli::{CLOSED_PORT, Cli, Ended, RunningCli};
+pub use self::events_of::{PlainPublisher, push_events_of};
 pub use self::in_process::RunningPublisher;
 pub use self::message::{Message, captured, version_1};
 pub use self::process::PublisherProcess;

@@ -30,7 +30,9 @@ async fn self_signed() -> Identity {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
             let _ = stream.read(&mut [0; 4096]).await;
             let answer = script::json("200 OK", r#"{"user": "ada"}"#);
             let _ = stream.write_all(answer.as_bytes()).await;
@@ -44,11 +46,17 @@ async fn self_signed() -> Identity {
 async fn it_is_refused_for_good() {
     let server = Server::new(&self_signed().await).unwrap();
     let error = server.whoami().await.unwrap_err();
-    assert!(matches!(error, ServerError::Certificate { .. }) && !error.is_temporary(), "{error:?}");
+    assert!(
+        matches!(error, ServerError::Certificate { .. }) && !error.is_temporary(),
+        "{error:?}"
+    );
     let error = server.web_socket().await.unwrap_err();
     assert!(matches!(error, ServerError::Certificate { .. }), "{error:?}");
     let error = server.submit("x").await.unwrap_err();
-    assert!(matches!(error, SubmitError::NotSent(ServerError::Certificate { .. })), "{error:?}");
+    assert!(
+        matches!(error, SubmitError::NotSent(ServerError::Certificate { .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
