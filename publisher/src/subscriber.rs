@@ -48,7 +48,7 @@ const TURNS: usize = 4;
 /// Longer prefixes cannot match a topic.
 const MAX_PREFIX: usize = 1024;
 /// Different snapshots that one connection may ask for.
-const MAX_SNAPSHOTS: usize = 16;
+const MAX_SNAPSHOTS: usize = 256;
 
 /// What all subscribers of a publisher share.
 #[derive(Debug)]

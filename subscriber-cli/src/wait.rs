@@ -35,6 +35,8 @@ use crate::failure::Failure;
 use crate::format::Printer;
 use crate::sources::sources;
 
+/// A publisher answers for so many on one connection.
+const MOST: usize = 256;
 /// Why a job ended is not worth more time than this.
 const CAUSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -186,6 +188,14 @@ async fn objects(kind: Kind, arguments: &ObjectArguments, context: &Context) -> 
         if !objects.contains(&object) {
             objects.push(object);
         }
+    }
+    if objects.len() > MOST {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{} {kind}s are too many", objects.len()),
+            format!("one wait is for {MOST} at most"),
+            "several waits at once, each for some of them",
+        ));
     }
     let sources = sources(context)?;
     let mut watch = Watch::begin(sources, &objects, arguments.patience.patience(), context);

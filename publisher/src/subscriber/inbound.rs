@@ -121,9 +121,15 @@ impl Subscriber {
             SubscriptionOption::Snapshot(scope) => {
                 let subscription = String::from_utf8_lossy(subscription).into_owned();
                 let request = SnapshotRequest { subscription, scope };
-                if self.snapshots_seen.len() < MAX_SNAPSHOTS && !self.snapshots_seen.contains(&request) {
-                    self.snapshots_seen.push(request.clone());
+                if self.snapshots_seen.len() > MAX_SNAPSHOTS || self.snapshots_seen.contains(&request) {
+                    return;
+                }
+                self.snapshots_seen.push(request.clone());
+                if self.snapshots_seen.len() <= MAX_SNAPSHOTS {
                     self.snapshots.push_back(request);
+                } else {
+                    // The one too many is said, once.
+                    self.tell_gap(None, None, GapReason::Busy);
                 }
             }
             SubscriptionOption::Seq => {}

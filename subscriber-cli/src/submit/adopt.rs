@@ -23,11 +23,14 @@ pub(super) enum Adoption {
     Many(Vec<String>),
 }
 
-/// Looks for a job of this user, with the same definition, submitted since.
-pub(super) async fn look(server: &Server, definition: &str, sent_at: Timestamp) -> Adoption {
+/// Looks for a job of this user, with the same definition, submitted since, and not one of those that are `known`.
+pub(super) async fn look(server: &Server, definition: &str, sent_at: Timestamp, known: &[String]) -> Adoption {
     let began = Instant::now();
     loop {
-        let found = look_once(server, definition, sent_at).await;
+        let mut found = look_once(server, definition, sent_at).await;
+        if let Ok(ids) = &mut found {
+            ids.retain(|id| !known.contains(id));
+        }
         let is_late = began.elapsed() >= LOOK_FOR;
         match found {
             Ok(ids) => match ids.as_slice() {

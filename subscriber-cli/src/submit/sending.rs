@@ -132,7 +132,7 @@ pub(super) async fn submit(
                 context.notice(format_args!(
                     "the answer to the submission was lost ({cause}): looking whether the job is there"
                 ));
-                let ids = match adopt::look(server, &definition.text, sent_at).await {
+                let ids = match adopt::look(server, &definition.text, sent_at, &submitted.ids()).await {
                     Adoption::One(id) => vec![id],
                     Adoption::None(why) => return Err(lost(definition, &cause, &why)),
                     Adoption::Many(ids) => {

@@ -18,6 +18,8 @@ use crate::failure::Failure;
 const AT_ONCE: usize = 8;
 /// Where events come by themselves but a missed one cannot be had again, LAVA is asked this often.
 const BESIDE_EVENTS: Duration = Duration::from_secs(30);
+/// And where they can be had again: LAVA may send none (`EVENT_NOTIFICATION`), or lose one before it reaches a publisher.
+const BESIDE_KNOWN: Duration = Duration::from_secs(60);
 /// After a connection was made.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// Where nothing comes by itself: after this time, then after longer.
@@ -115,13 +117,15 @@ impl Inquiry {
         }
     }
 
-    /// The round is over: when is the next? `is_pushed`: events come by themselves. `is_known`: and none is missed.
+    /// The round is over: when is the next? `is_pushed`: events come by themselves. `is_known`: and what was missed is
+    /// told.
     pub(crate) fn schedule(&mut self, is_pushed: bool, is_known: bool) {
-        if !self.asking.is_empty() || !self.queue.is_empty() || is_known {
+        if !self.asking.is_empty() || !self.queue.is_empty() {
             return;
         }
         let wait = match is_pushed {
             _ if std::mem::take(&mut self.is_second_due) => SECOND_LOOK,
+            true if is_known => BESIDE_KNOWN,
             true => BESIDE_EVENTS,
             false => {
                 let longer = (self.poll * 3 / 2).min(LAST_POLL);
