@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release && cargo run --release --example numbers -- all
-//! cargo run --release --example numbers -- replay|start|memory|one-of-1000|help [EVENTS]
+//! cargo run --release --example numbers -- replay|start|memory|one-of-1000|help|wait [EVENTS]
 //! ```
 //!
 //! Each runs the real programs of the same target folder, on loopback, three times, and prints medians.
@@ -30,6 +30,9 @@ async fn main() {
     let events: Option<u64> = arguments.get(1).map(|n| n.parse().unwrap());
     if matches!(what, "all" | "help") {
         help();
+    }
+    if matches!(what, "all" | "wait") {
+        wait();
     }
     if matches!(what, "all" | "memory") {
         memory().await;
@@ -221,18 +224,39 @@ async fn one_of_1000() {
 }
 
 fn help() {
-    let mut times = Vec::new();
-    for _ in 0..20 {
-        let began = Instant::now();
-        assert!(
-            Command::new(built("lavabus"))
-                .arg("--help")
-                .output()
-                .unwrap()
-                .status
-                .success()
-        );
-        times.push(began.elapsed().as_secs_f64() * 1e3);
-    }
-    println!("lavabus --help: {:.1} ms", median(times));
+    println!("lavabus --help: {:.1} ms", took(&["--help"]));
+}
+
+/// The whole process, from its start to its exit code, for a job that is finished.
+fn wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("events.db");
+    let publisher = Publisher::start(folder.path(), &["--db", database.to_str().unwrap()]);
+    let intake = publisher.intake().to_string();
+    took_once(&[
+        "emit", "--to", &intake, "job", "7", "--state", "Finished", "--health", "Complete",
+    ]);
+    let bus = publisher.publish().to_string();
+    println!(
+        "lavabus wait for a finished job: {:.1} ms",
+        took(&["--bus", &bus, "wait", "job", "7"])
+    );
+}
+
+/// How long the tool takes, in milliseconds; the median of 20 runs.
+fn took(arguments: &[&str]) -> f64 {
+    median((0..20).map(|_| took_once(arguments)).collect())
+}
+
+fn took_once(arguments: &[&str]) -> f64 {
+    let began = Instant::now();
+    assert!(
+        Command::new(built("lavabus"))
+            .args(arguments)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    began.elapsed().as_secs_f64() * 1e3
 }
