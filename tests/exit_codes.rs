@@ -6,10 +6,9 @@ mod lab;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::time::Duration;
 
-use lab::{CLOSED_PORT, Cli, Ended, Lab, LONG, Message, RunningPublisher, StockPush, eventually};
-use lava_stand_in::{Job, LavaServer, Options};
+use lab::{CLOSED_PORT, Cli, Ended, Lab, Message, RunningPublisher, StockPush};
+use lava_stand_in::{Job, LavaServer};
 use lavabus_cli::Exit;
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;

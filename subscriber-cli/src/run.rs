@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +15,8 @@ use crate::{bench, completions, doctor, emit, listen, mock, rejected, status, su
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Signals so close to each other are one: a runner may signal a whole process group while a shell in it forwards its own.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// With a farewell it has this much more.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -101,10 +103,16 @@ impl Signals {
             };
             let grace = if farewell.is_set() { FAREWELL } else { GRACE };
             let _ = sender.send(exit).await;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = tokio::time::sleep(grace) => {}
+            let began = Instant::now();
+            while began.elapsed() < grace {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    () = tokio::time::sleep(grace.saturating_sub(began.elapsed())) => break,
+                }
+                if began.elapsed() >= SAME_SIGNAL {
+                    break;
+                }
             }
             std::process::exit(i32::from(exit.code()));
         });

@@ -50,4 +50,9 @@ impl PlainPublisher {
     pub fn send(&self, message: &Message) {
         self.socket.lock().unwrap().send(&message.0).unwrap();
     }
+
+    /// Loses its subscribers, for ever.
+    pub fn go_down(&self) {
+        *self.socket.lock().unwrap() = Socket::new(Kind::Pub).unwrap();
+    }
 }

@@ -26,10 +26,15 @@ pub(super) struct Tests<'a> {
     pub(super) junit: Option<&'a Path>,
 }
 
-/// Better to fail before the submission than after the job.
+/// Better to fail before the submission than after the job. Nothing is left behind.
 pub(super) fn can_be_written(path: &Path) -> Result<(), Failure> {
+    let is_new = !path.exists();
     let opened = fs::File::options().create(true).append(true).open(path);
-    opened.map(drop).map_err(|error| not_written(path, &error))
+    opened.map_err(|error| not_written(path, &error))?;
+    if is_new {
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {

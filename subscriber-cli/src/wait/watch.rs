@@ -60,6 +60,8 @@ pub(crate) struct Watch<'c> {
     open_snapshots: Vec<String>,
     /// Objects of which LAVA says that they are not there.
     absent: Vec<usize>,
+    /// There was a connection to the bus, and then none.
+    was_bus_lost: bool,
     is_web_socket_begun: bool,
     is_polling_told: bool,
     is_blind_told: bool,
@@ -98,6 +100,7 @@ impl<'c> Watch<'c> {
             is_known: false,
             open_snapshots: wanted.snapshots.iter().map(open).collect(),
             absent: Vec::new(),
+            was_bus_lost: false,
             is_web_socket_begun: false,
             is_polling_told: false,
             is_blind_told: false,
@@ -227,11 +230,16 @@ impl<'c> Watch<'c> {
             Heard::Event(_) => {}
             Heard::Up { channel, is_known } => {
                 self.contact.up(channel);
+                self.last_failure = None;
                 self.is_known = match channel {
                     Channel::Bus => is_known,
                     _ => self.is_known && self.contact.standing(Channel::Bus) == Standing::Up,
                 };
                 self.context.detail(format_args!("{} works", self.name(channel)));
+                if self.is_known && channel == Channel::Bus && std::mem::take(&mut self.was_bus_lost) {
+                    // What was on its way to the publisher when it ended is in no journal.
+                    self.look_now();
+                }
                 if !self.is_known {
                     self.look_now();
                     if self.inquiry.is_none() && !self.is_blind_told {
@@ -248,14 +256,12 @@ impl<'c> Watch<'c> {
             }
             Heard::Gone { channel, failure } => {
                 self.lost(channel, failure.to_string());
-                self.last_failure = Some(failure);
-                let is_hopeless = match channel {
+                if channel == Channel::Bus {
                     // Nobody else is there who could be heard.
-                    Channel::Bus => !self.is_web_socket_begun && self.inquiry.is_none(),
-                    _ => false,
-                };
-                if is_hopeless && let Some(failure) = self.last_failure.take() {
-                    return Err(failure);
+                    if !self.is_web_socket_begun && self.inquiry.is_none() {
+                        return Err(failure);
+                    }
+                    self.last_failure = Some(failure);
                 }
             }
             Heard::Refused(failure) => return Err(failure),
@@ -327,6 +333,7 @@ impl<'c> Watch<'c> {
         self.contact.down(channel, Instant::now(), cause);
         if channel == Channel::Bus {
             self.is_known = false;
+            self.was_bus_lost |= was_up;
             if self.sources.is_bus_guessed || was_up {
                 self.begin_web_socket();
             }
@@ -357,6 +364,7 @@ impl<'c> Watch<'c> {
         match answer {
             Ok(said) => {
                 self.contact.up(Channel::Server);
+                self.last_failure = None;
                 self.absent.retain(|absent| *absent != index);
                 if !tracker.tell(&said.record, Source::Answer(said.server_time)).is_empty()
                     && let Some(inquiry) = &mut self.inquiry
