@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 
 use lab::{CLOSED_PORT, Cli, Ended, Lab, Message, RunningPublisher, StockPush};
-use lava_stand_in::{Job, LavaServer};
+use lava_stand_in::{Job, LavaServer, Options};
 use lavabus_cli::Exit;
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
@@ -185,15 +185,7 @@ async fn a_refused_definition() -> Vec<Ended> {
 /// 20
 async fn no_first_connection() -> Vec<Ended> {
     let cli = Cli::new();
-    let nobody = [
-        "--bus",
-        CLOSED_PORT,
-        "wait",
-        "job",
-        "1",
-        "--connect-timeout",
-        "500ms",
-    ];
+    let nobody = ["--bus", CLOSED_PORT, "wait", "job", "1", "--connect-timeout", "500ms"];
     vec![cli.run(nobody).with(20)]
 }
 
@@ -209,7 +201,12 @@ async fn an_outage_that_is_too_long() -> Vec<Ended> {
 
 /// 21
 async fn refused_by_rest() -> Vec<Ended> {
-    let (lava, id) = lava_with_job("Running", "Unknown").await;
+    let lava = LavaServer::start_with(Options {
+        web_socket: false,
+        ..Options::default()
+    })
+    .await;
+    let id = lava.add_job(Job::default());
     let cli = Cli::new().identity("default", &lava.uri(), "admin", "wrong", CLOSED_PORT);
     cli.file("job.yaml", DEFINITION);
     vec![
@@ -239,7 +236,10 @@ async fn a_gap() -> Vec<Ended> {
 /// 30
 async fn the_database() -> Vec<Ended> {
     let cli = Cli::new();
-    cli.file("text.db", "this is no database, but it is long enough to look like a file that holds something");
+    cli.file(
+        "text.db",
+        "this is no database, but it is long enough to look like a file that holds something",
+    );
     vec![
         cli.run(["rejected", "--db", "missing.db"]).with(30).said("missing.db"),
         cli.run(["rejected", "--db", "text.db"]).with(30),
@@ -252,9 +252,24 @@ async fn the_time_is_over() -> Vec<Ended> {
     let (_publisher, bus) = publisher().await;
     let cli = Cli::of(&lava);
     vec![
-        cli.run(["wait", "job", &id, "--timeout", "1s"])
+        cli.run(["wait", "job", &id, "--timeout", "5s"])
             .with(124)
             .said("still Running"),
+        cli.run([
+            "--bus",
+            CLOSED_PORT,
+            "wait",
+            "job",
+            &id,
+            "--for",
+            "running",
+            "--timeout",
+            "1s",
+        ])
+        .with(0),
+        Cli::new()
+            .run(["--bus", CLOSED_PORT, "wait", "job", "1", "--timeout", "500ms"])
+            .with(124),
         cli.run(["--bus", &bus, "wait", "event", "--timeout", "300ms"])
             .with(124),
     ]

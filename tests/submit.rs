@@ -95,7 +95,9 @@ async fn a_refused_definition_is_said_with_its_line() {
         .printed("")
         .said("name.yaml:2")
         .said("expected str");
-    cli.run_with_input(["submit", "-"], "- a\n").with(15).said("standard input");
+    cli.run_with_input(["submit", "-"], "- a\n")
+        .with(15)
+        .said("standard input");
     assert_eq!(lava.submissions(), 0);
     // What was submitted before it is known.
     let ended = cli.run(["submit", "--wait", "job.yaml", "name.yaml"]).with(15);
@@ -120,11 +122,7 @@ async fn all_parts_of_a_multinode_job_are_waited_for() {
         running.says("job 4000.0");
         assert!(running.is_running());
         lava.set_job("4000.1", "Finished", "Incomplete");
-        running
-            .ended()
-            .with(10)
-            .printed("4000.0\n4000.1\n")
-            .said("job 4000.1");
+        running.ended().with(10).printed("4000.0\n4000.1\n").said("job 4000.1");
         assert_eq!(lava.submissions(), 1);
     }
 }
@@ -218,7 +216,11 @@ async fn a_submission_of_which_nothing_is_known_is_not_repeated() {
         .printed("")
         .said("not known whether");
     assert_eq!(lava.submissions(), 0);
-    let posts = lava.requests().iter().filter(|request| request.starts_with("POST")).count();
+    let posts = lava
+        .requests()
+        .iter()
+        .filter(|request| request.starts_with("POST"))
+        .count();
     assert_eq!(posts, 1);
 }
 
@@ -282,8 +284,16 @@ async fn the_log_is_printed_as_it_grows() {
     lava.add_log("1", "target", "the last words");
     lava.set_job("1", "Finished", "Complete");
     let ended = running.ended().with(0).printed("1\n").did_not_say("a detail");
-    let at = |text: &str| ended.stderr.find(text).unwrap_or_else(|| panic!("{text:?} is not in {ended:?}"));
-    assert!(at("booting") < at("login:") && at("login:") < at("the last words"), "{ended:?}");
+    let at = |text: &str| {
+        ended
+            .stderr
+            .find(text)
+            .unwrap_or_else(|| panic!("{text:?} is not in {ended:?}"))
+    };
+    assert!(
+        at("booting") < at("login:") && at("login:") < at("the last words"),
+        "{ended:?}"
+    );
     assert_eq!(ended.stderr.matches("booting").count(), 1, "{ended:?}");
     assert!(ended.last_line().contains("(exit 0)"), "{ended:?}");
 }
@@ -293,7 +303,12 @@ async fn failed_tests_are_listed_and_saved() {
     let (lava, cli) = lava().await;
     let running = cli.start(["submit", "--tests", "--junit", "report.xml", "job.yaml"]);
     running.prints("1");
-    for (name, result) in [("login", "pass"), ("network", "fail"), ("sound", "skip"), ("video", "fail")] {
+    for (name, result) in [
+        ("login", "pass"),
+        ("network", "fail"),
+        ("sound", "skip"),
+        ("video", "fail"),
+    ] {
         lava.add_test("1", "boot", name, result);
     }
     lava.set_job("1", "Finished", "Complete");
@@ -306,7 +321,10 @@ async fn failed_tests_are_listed_and_saved() {
         .said("2 of 4 tests failed");
     assert!(ended.last_line().contains("exit 14"), "{ended:?}");
     let report = std::fs::read_to_string(cli.folder().join("report.xml")).unwrap();
-    assert!(report.contains("network") && report.contains("failures=\"2\""), "{report}");
+    assert!(
+        report.contains("network") && report.contains("failures=\"2\""),
+        "{report}"
+    );
 
     // A job that is Incomplete is that, whatever its tests say; and an own failed step of LAVA's is no test.
     let running = cli.start(["submit", "--tests", "job.yaml"]);
@@ -317,7 +335,9 @@ async fn failed_tests_are_listed_and_saved() {
     ends(&lava, "Complete");
     cli.run(["submit", "--tests", "job.yaml"]).with(0);
     // Better before the submission than after the job.
-    cli.run(["submit", "--junit", "missing/report.xml", "job.yaml"]).with(2).printed("");
+    cli.run(["submit", "--junit", "missing/report.xml", "job.yaml"])
+        .with(2)
+        .printed("");
     assert_eq!(lava.submissions(), 3);
 }
 
@@ -410,7 +430,14 @@ async fn no_proxy_stands_between_this_machine_and_itself() {
     let lava = LavaServer::start().await;
     let proxy = "http://127.0.0.1:1";
     let mut cli = Cli::of(&lava);
-    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+    for name in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
         cli = cli.variable(name, proxy);
     }
     cli.file("job.yaml", DEFINITION);
@@ -441,4 +468,57 @@ async fn the_bus_is_heard_before_the_submission() {
     lava.fail(Failure::Status(502), "/api/", 10_000);
     lava.set_job("2", "Finished", "Complete");
     running.ended().with(0).printed("2\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_fails_meanwhile_loses_no_id() {
+    let lava = LavaServer::start_with(Options {
+        web_socket: false,
+        ..Options::default()
+    })
+    .await;
+    let publisher = Lab::new().journal().start().await;
+    let cli = Cli::with_bus(&lava, publisher.publish());
+    cli.file("job.yaml", DEFINITION);
+    lava.fail(Failure::Delay(Duration::from_secs(4)), POST, 1);
+    let running = cli.start(["submit", "--wait", "--strict", "job.yaml"]);
+    eventually("the definition is on its way", || {
+        lava.requests().iter().any(|request| request == POST)
+    })
+    .await;
+    // With another journal the number to resume from is unknown: a gap.
+    let stopped = publisher.stop().await;
+    for ending in ["", "-wal", "-shm"] {
+        let mut name = stopped.database().into_os_string();
+        name.push(ending);
+        let _ = std::fs::remove_file(name);
+    }
+    let _publisher = stopped.start().await;
+    running.ended().with(22).printed("1\n");
+    assert_eq!(lava.submissions(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_that_never_answers_delays_no_submission_for_ever() {
+    let lava = LavaServer::start().await;
+    lava.fail(Failure::Delay(Duration::from_secs(3600)), "/ws/", 1_000);
+    let cli = Cli::new().identity_text(&format!(
+        "default: {{uri: {}, username: admin, token: {}, timeout: 1, events: {{uri: \"{CLOSED_PORT}\"}}}}\n",
+        lava.uri(),
+        LavaServer::ADMIN_TOKEN
+    ));
+    cli.file("job.yaml", DEFINITION);
+    ends(&lava, "Incomplete");
+    cli.run(["submit", "--wait", "job.yaml"]).with(10).printed("1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_answers_502_has_not_said_that_there_is_no_job() {
+    let (lava, cli) = lava().await;
+    lava.fail(Failure::Status(502), POST, 1);
+    cli.run(["submit", "job.yaml"])
+        .with(20)
+        .printed("")
+        .said("not known whether");
+    assert_eq!(lava.submissions(), 0);
 }

@@ -69,7 +69,10 @@ async fn the_four_forms_of_an_id_are_one_job_on_the_command_line_and_in_events()
             format!("https://lava.example.org/scheduler/job/{id}"),
             format!("https://lava.example.org/scheduler/job/{id}/"),
         ] {
-            bus.cli.run(["wait", "job", &asked]).with(10).said(&format!("job {id}: Incomplete"));
+            bus.cli
+                .run(["wait", "job", &asked])
+                .with(10)
+                .said(&format!("job {id}: Incomplete"));
         }
     }
 }
@@ -88,8 +91,10 @@ async fn each_form_ends_a_wait_that_has_begun() {
         let id = (201 + number).to_string();
         let waiting = bus.cli.start(["wait", "job", &id]);
         waiting.says("nothing was heard of");
-        bus.tell(&testjob(json!({"job": form, "state": "Finished", "health": "Canceled"})))
-            .await;
+        bus.tell(&testjob(
+            json!({"job": form, "state": "Finished", "health": "Canceled"}),
+        ))
+        .await;
         waiting.ended().with(11);
     }
 }
@@ -206,7 +211,8 @@ async fn of_several_jobs_the_worst_or_the_first_decides() {
     cli.run(["wait", "job", &complete, &canceled, &incomplete, "--all"])
         .with(10)
         .said(&format!("job {incomplete}"));
-    cli.run(["wait", "job", &complete, &canceled, &incomplete, "999"]).with(13);
+    cli.run(["wait", "job", &complete, &canceled, &incomplete, "999"])
+        .with(13);
     cli.run(["wait", "job", &open, &complete, "--any"]).with(0);
     cli.run(["wait", "job", &open, &incomplete, "--any"]).with(10);
     cli.run(["wait", "job", &complete, &open, "--timeout", "1s"])
@@ -262,7 +268,17 @@ fn test_event(job: u64, message: &str) -> Message {
 async fn an_event_is_waited_for() {
     let bus = bus().await;
     bus.tell(&test_event(7, "ready of before")).await;
-    let words = ["-v", "-o", "json", "wait", "event", "--kind", "event", "--message", "~^ready"];
+    let words = [
+        "-v",
+        "-o",
+        "json",
+        "wait",
+        "event",
+        "--kind",
+        "event",
+        "--message",
+        "~^ready",
+    ];
     let waiting = bus.cli.start(words);
     waiting.says("works");
     bus.tell(&test_event(7, "not yet")).await;
@@ -270,7 +286,11 @@ async fn an_event_is_waited_for() {
     bus.tell(&wanted).await;
     let ended = waiting.ended().with(0);
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(printed["uuid"], wanted.uuid(), "events of before are not looked at: {ended:?}");
+    assert_eq!(
+        printed["uuid"],
+        wanted.uuid(),
+        "events of before are not looked at: {ended:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,10 +299,15 @@ async fn an_event_of_before_is_found_by_time_and_by_cursor() {
     let first = test_event(7, "first");
     bus.tell(&first).await;
     bus.tell(&test_event(7, "second")).await;
-    let wait = |arguments: &[&str]| bus.cli.run([&["-o", "template={{ message }}", "wait", "event"], arguments].concat());
+    let wait = |arguments: &[&str]| {
+        bus.cli
+            .run([&["-o", "template={{ message }}", "wait", "event"], arguments].concat())
+    };
     wait(&["--since", "-1m"]).with(0).printed("first\n");
     wait(&["--after", first.uuid()]).with(0).printed("second\n");
-    wait(&["--since", "-1m", "--message", "second"]).with(0).printed("second\n");
+    wait(&["--since", "-1m", "--message", "second"])
+        .with(0)
+        .printed("second\n");
     wait(&["--since", "-1m", "--message", "third", "--timeout", "500ms"]).with(124);
     wait(&["--after", first.uuid(), "--message", "first", "--timeout", "500ms"]).with(124);
 }
@@ -301,12 +326,22 @@ async fn a_jobs_event_is_found_though_it_came_before_the_wait() {
     bus.tell(&test_event(7, "ready")).await;
     bus.tell(&Message::job(7, "Running", "Unknown")).await;
     let wait = |job: &str| {
-        bus.cli
-            .run(["-o", "template={{ message }}", "wait", "event", "--job", job, "--message", "ready"])
+        bus.cli.run([
+            "-o",
+            "template={{ message }}",
+            "wait",
+            "event",
+            "--job",
+            job,
+            "--message",
+            "ready",
+        ])
     };
     wait("7").with(0).printed("ready\n");
     wait("job/7").with(0).printed("ready\n");
-    wait("https://lava.example.org/scheduler/job/7").with(0).printed("ready\n");
+    wait("https://lava.example.org/scheduler/job/7")
+        .with(0)
+        .printed("ready\n");
     // It is over, and had it.
     bus.tell(&Message::job(7, "Finished", "Complete")).await;
     wait("7").with(0).printed("ready\n");
@@ -344,7 +379,8 @@ async fn a_jobs_event_over_a_plain_publisher_and_the_server() {
     lava.set_job(&id, "Finished", "Complete");
     waiting.ended().with(12);
     cli.run(words).with(12);
-    cli.run(["wait", "event", "--job", "999", "--message", "ready"]).with(13);
+    cli.run(["wait", "event", "--job", "999", "--message", "ready"])
+        .with(13);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lab::{CLOSED_PORT, Cli, Lab, PlainPublisher, eventually, push_events_of};
 use lava_stand_in::{Failure, Job, LavaServer, Options};
+use nix::sys::signal::Signal;
 
 const FOR_EVER: usize = 1_000_000;
 
@@ -47,6 +48,26 @@ async fn a_publisher_that_was_gone_tells_what_happened_meanwhile() {
     let publisher = stopped.start().await;
     waiting.ended().with(10);
     drop(publisher);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_publisher_lost_when_it_was_killed_is_asked_for() {
+    // What was in its sockets when it was killed is in no journal. LAVA knows.
+    let lava = lava_without_web_socket().await;
+    let publisher = Lab::new().journal().start().await;
+    let id = job(&lava);
+    let cli = Cli::of(&lava).variable("LAVABUS_BUS", publisher.publish());
+    let waiting = cli.start(["-v", "wait", "job", &id]);
+    waiting.says("works");
+    waiting.says("Running");
+    lava.fail(Failure::Status(502), "/", FOR_EVER);
+    let stopped = publisher.stop().await;
+    waiting.says("no connection");
+    let publisher = stopped.start().await;
+    publisher.subscribers(1).await;
+    lava.set_job_quietly(&id, "Finished", "Incomplete");
+    lava.heal();
+    waiting.ended().with(10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,10 +188,14 @@ async fn an_outage_longer_than_its_limit_ends_the_wait() {
     // Of the server.
     let lava = lava_without_web_socket().await;
     let id = job(&lava);
-    let waiting = Cli::of(&lava).start(["wait", "job", &id, "--max-outage", "1s"]);
+    let waiting = Cli::of(&lava).start(["-v", "wait", "job", &id, "--max-outage", "1s"]);
     waiting.says("Running");
+    // That it has no WebSocket is not why it cannot be heard later.
+    waiting.says("no connection to the WebSocket");
     lava.fail(Failure::Status(502), "/", FOR_EVER);
     waiting.ended().with(20).said("502");
+    lava.heal();
+    lava.fail(Failure::Status(502), "/api/", FOR_EVER);
     // Nobody was ever there.
     Cli::of(&lava)
         .run(["wait", "job", &id, "--connect-timeout", "1s", "--max-outage", "1h"])
@@ -248,7 +273,7 @@ async fn a_publisher_with_an_empty_journal_is_no_lost_job() {
 async fn a_server_without_an_answer_in_time_is_asked_again() {
     let lava = lava_without_web_socket().await;
     let id = job(&lava);
-    lava.fail(Failure::Delay(Duration::from_secs(3600)), "/", 1);
+    lava.fail(Failure::Delay(Duration::from_secs(3600)), "/api/", 1);
     let cli = Cli::new().identity_text(&format!(
         "default: {{uri: {}, username: admin, token: {}, timeout: 1, events: {{uri: {CLOSED_PORT}}}}}\n",
         lava.uri(),
@@ -259,4 +284,21 @@ async fn a_server_without_an_answer_in_time_is_asked_again() {
     waiting.says("Running");
     lava.set_job(&id, "Finished", "Complete");
     waiting.ended().with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_hangs_for_a_while_is_waited_for() {
+    let lava = LavaServer::start().await;
+    let publisher = Lab::new().journal().start_process();
+    push_events_of(&lava, publisher.intake());
+    let id = job(&lava);
+    let bus = publisher.publish().to_string();
+    let mut waiting = Cli::new().start(["-v", "--bus", &bus, "wait", "job", &id, "--max-outage", "1s"]);
+    waiting.says("works");
+    publisher.signal(Signal::SIGSTOP);
+    lava.set_job(&id, "Finished", "Incomplete");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(waiting.is_running(), "a connection that stands is no outage");
+    publisher.signal(Signal::SIGCONT);
+    waiting.ended().with(10);
 }

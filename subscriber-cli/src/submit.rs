@@ -176,7 +176,13 @@ async fn submit_and_wait<'c>(
     let mut all_held = Vec::new();
     for definition in &definitions {
         let sending = sending::submit(definition, submitted, patience, context);
-        let (done, held) = watch.hold_while(sending).await?;
+        let (done, held) = match watch.hold_while(sending).await {
+            Ok(heard) => heard,
+            Err(failure) => {
+                submitted.settle().await;
+                return Err(failure);
+            }
+        };
         done?;
         all_held.extend(held);
     }

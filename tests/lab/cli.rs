@@ -24,7 +24,7 @@ pub const CLOSED_PORT: &str = "tcp://127.0.0.1:1";
 
 /// Where `lavabus` is run: a home of its own, and no variable of ours.
 pub struct Cli {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     environment: Vec<(String, String)>,
 }
 
@@ -32,7 +32,7 @@ impl Cli {
     /// Nobody has told it of any server.
     pub fn new() -> Cli {
         Cli {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
             environment: Vec::new(),
         }
     }
@@ -103,12 +103,12 @@ impl Cli {
 
     /// Starts it.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> RunningCli {
-        RunningCli::start(self.command(arguments))
+        self.start_command(self.command(arguments))
     }
 
     /// Starts a command of [`command`](Self::command). Standard output is only read if the test has not put it elsewhere.
     pub fn start_command(&self, command: Command) -> RunningCli {
-        RunningCli::start(command)
+        RunningCli::start(command, self.folder.clone())
     }
 
     /// Runs it to its end.
@@ -120,7 +120,7 @@ impl Cli {
     pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Ended {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
-        let mut running = RunningCli::start(command);
+        let mut running = self.start_command(command);
         let mut stdin = running.child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).unwrap();
         drop(stdin);
@@ -134,10 +134,12 @@ pub struct RunningCli {
     what: String,
     stdout: Arc<Stream>,
     stderr: Arc<Stream>,
+    /// It lives in there.
+    _folder: Arc<TempDir>,
 }
 
 impl RunningCli {
-    fn start(mut command: Command) -> RunningCli {
+    fn start(mut command: Command, folder: Arc<TempDir>) -> RunningCli {
         let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
         let what = words.join(" ");
         let mut child = command.spawn().unwrap();
@@ -146,6 +148,7 @@ impl RunningCli {
             stdout: child.stdout.take().map_or_else(Stream::nothing, Stream::of),
             stderr: Stream::of(child.stderr.take().unwrap()),
             child,
+            _folder: folder,
         }
     }
 
@@ -322,7 +325,10 @@ impl Stream {
     fn line_with(&self, text: &str, what: &str) -> String {
         let found = |read: &Read| read.text.lines().find(|line| line.contains(text)).map(str::to_owned);
         let read = self.wait_while(|read| found(read).is_none() && !read.is_ended);
-        found(&read).unwrap_or_else(|| panic!("`lavabus {what}`: no line with {text:?} in:\n{}", read.text))
+        let line = found(&read);
+        let all = read.text.clone();
+        drop(read);
+        line.unwrap_or_else(|| panic!("`lavabus {what}`: no line with {text:?} in:\n{all}"))
     }
 
     fn wait_while(&self, mut is_waiting: impl FnMut(&Read) -> bool) -> MutexGuard<'_, Read> {

@@ -66,6 +66,17 @@ impl Submitted {
         lock(&self.open).retain(|open| !ids.contains(&open));
     }
 
+    /// Waits for answers that are on their way: their ids are printed, whatever else has ended the command.
+    pub(super) async fn settle(&self) {
+        self.on_their_way.close();
+        if timeout(FAREWELL, self.on_their_way.wait()).await.is_err() {
+            eprintln!(
+                "lavabus: a submission was not answered: look for the job on {}",
+                self.server.uri()
+            );
+        }
+    }
+
     /// Cancels these jobs on LAVA, and says so.
     pub(super) async fn cancel(&self, ids: &[String], context: &Context) {
         for id in ids {
@@ -86,13 +97,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// What is still to be done when a signal has ended the command.
 pub(super) fn farewell(submitted: Arc<Submitted>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        submitted.on_their_way.close();
-        if timeout(FAREWELL, submitted.on_their_way.wait()).await.is_err() {
-            eprintln!(
-                "lavabus: a submission was not answered: look for the job on {}",
-                submitted.server.uri()
-            );
-        }
+        submitted.settle().await;
         let open = lock(&submitted.open).clone();
         if submitted.cancels_on_signal {
             submitted.cancel(&open, &Context::default()).await;
