@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use lavabus_protocol::{ControlMessage, Cursor, Position, Record, SnapshotScope, SubscriptionOption};
-use lavabus_zmtp::{ConnectError, ConnectOptions, ConnectionError, Endpoint, HandshakeError, SubConnection};
+use lavabus_zmtp::{
+    ConnectError, ConnectOptions, ConnectionError, Endpoint, HandshakeError, HeartbeatConfig, SubConnection,
+};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -18,6 +20,8 @@ use crate::update::{Cause, Update, plain_publisher};
 
 /// A server that has not answered `@seq` within this time is a plain publisher.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A subscriber may be slow, and that is no reason to leave it; a publisher that answers no PING for so long hangs.
+const HANGS: Duration = Duration::from_secs(30);
 /// One attempt to connect takes no longer.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// The last attempt begins when the time is over, and gets this much more.
@@ -36,7 +40,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Later there must not be no connection for longer than this. 15 min by default.
     pub max_outage: Duration,
-    /// Limits and heartbeats.
+    /// Limits and heartbeats. A publisher whose machine is there, but which has answered nothing for 30 s, hangs: it is
+    /// connected to anew.
     pub connect: ConnectOptions,
 }
 
@@ -48,7 +53,13 @@ impl Default for Options {
             snapshots: Vec::new(),
             connect_timeout: Duration::from_secs(30),
             max_outage: Duration::from_secs(15 * 60),
-            connect: ConnectOptions::default(),
+            connect: ConnectOptions {
+                heartbeat: HeartbeatConfig {
+                    stalled_timeout: HANGS,
+                    ..HeartbeatConfig::default()
+                },
+                ..ConnectOptions::default()
+            },
         }
     }
 }

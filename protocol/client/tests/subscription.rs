@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use lavabus_client::{Cause, EmitError, Emitter, Options, Subscription, SubscriptionError, Update, new_event};
 use lavabus_protocol::{ControlMessage, Epoch, GapReason, Position, Record, SnapshotScope};
+use lavabus_zmtp::HeartbeatConfig;
 use libzmq_peer::{Kind, Socket, SocketOption};
+use tokio::io::AsyncWriteExt as _;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -434,4 +436,43 @@ async fn nobody_listens() {
         .await
         .unwrap_err();
     assert!(matches!(error, EmitError::NoConnection(_)), "{error}");
+}
+
+/// RFC 23 and 37: the greeting, then READY of a PUB.
+fn handshake_of_a_publisher() -> Vec<u8> {
+    let mut bytes = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 1];
+    bytes.extend_from_slice(b"NULL");
+    bytes.resize(64, 0);
+    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x03PUB";
+    bytes.extend_from_slice(&[4, u8::try_from(ready.len()).unwrap()]);
+    bytes.extend_from_slice(ready);
+    bytes
+}
+
+#[tokio::test]
+async fn a_publisher_that_hangs_is_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let hanging = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&handshake_of_a_publisher()).await.unwrap();
+            // Its machine acknowledges everything, and nobody reads it.
+            held.push(stream);
+        }
+    });
+    let mut options = Options::default();
+    options.connect.heartbeat = HeartbeatConfig {
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_millis(200),
+        stalled_timeout: Duration::from_millis(400),
+        ..options.connect.heartbeat
+    };
+    let mut subscription = Subscription::new(endpoint.parse().unwrap(), options);
+    let Update::Disconnected { cause } = next(&mut subscription).await else {
+        panic!("not noticed")
+    };
+    assert!(cause.to_string().contains("stalled"), "{cause}");
+    hanging.abort();
 }
