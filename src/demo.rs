@@ -3,6 +3,7 @@
 //! The only place that knows both programs. Nothing leaves the machine, and nothing is left behind.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -25,14 +26,14 @@ pub(crate) fn run(arguments: &DemoArguments, context: &Context) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("lavabus: the demo cannot start: {error}");
+            context.notice(format_args!("the demo cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(play(arguments, context)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lavabus: the demo failed: {error}");
+            context.notice(format_args!("the demo failed: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -122,7 +123,10 @@ async fn listen(bus: Endpoint) -> Result<(), Failed> {
     let mut subscription = Subscription::new(bus, Options::default());
     loop {
         if let Update::Event { record, .. } = subscription.next().await? {
-            println!("{}", format::plain_line(&record));
+            // Who reads it may go away, as in `demo | head`.
+            if writeln!(std::io::stdout(), "{}", format::plain_line(&record)).is_err() {
+                return Ok(());
+            }
         }
     }
 }

@@ -30,7 +30,6 @@ async fn every_exit_code_is_reached() {
     cases.spawn(no_first_connection());
     cases.spawn(an_outage_that_is_too_long());
     cases.spawn(refused_by_rest());
-    cases.spawn(refused_by_the_web_socket());
     cases.spawn(a_gap());
     cases.spawn(the_database());
     cases.spawn(the_time_is_over());
@@ -213,13 +212,6 @@ async fn refused_by_rest() -> Vec<Ended> {
         cli.run(["wait", "job", &id]).with(21).said("Invalid token"),
         cli.run(["submit", "job.yaml"]).with(21),
     ]
-}
-
-/// 21: REST is asked with the token alone, and the WebSocket wants the name too.
-async fn refused_by_the_web_socket() -> Vec<Ended> {
-    let (lava, id) = lava_with_job("Running", "Unknown").await;
-    let cli = Cli::new().identity("default", &lava.uri(), "nobody", LavaServer::ADMIN_TOKEN, CLOSED_PORT);
-    vec![cli.run(["wait", "job", &id]).with(21).said("Unknown user")]
 }
 
 /// 22

@@ -167,16 +167,12 @@ async fn a_job_of_which_the_id_is_known_is_not_adopted() {
     assert_eq!(lava.submissions(), 3);
 }
 
-/// LAVA's list of jobs does not tell which parts belong together.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_multinode_job_whose_answer_was_lost_is_left_to_the_person() {
+async fn a_multinode_job_whose_answer_was_lost_is_adopted_whole() {
     let (lava, cli) = lava().await;
     cli.file("pair.yaml", MULTINODE);
     lava.fail(Failure::CutAnswer, POST, 1);
-    cli.run(["submit", "pair.yaml"])
-        .with(20)
-        .printed("")
-        .said("it may be one of these: 2, 1");
+    cli.run(["submit", "pair.yaml"]).with(0).printed("1.0\n1.1\n");
     assert_eq!(lava.submissions(), 1);
 }
 
@@ -190,17 +186,82 @@ async fn a_proxy_that_gives_up_waiting_hides_no_job() {
     assert_eq!(lava.submissions(), 1);
 }
 
+/// Two pipelines of one user with the same definition, one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_job_with_the_same_definition_is_not_adopted() {
+    let (lava, cli) = lava().await;
+    lava.add_job(Job {
+        definition: DEFINITION.into(),
+        submit_time: jiff::Timestamp::now(),
+        ..Job::default()
+    });
+    lava.fail(Failure::CutAnswer, POST, 1);
+    cli.run(["submit", "job.yaml"]).with(0).printed("2\n");
+    assert_eq!(lava.submissions(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_nobody_reads_are_said_and_the_wait_goes_on() {
+    let (lava, cli) = lava().await;
+    ends(&lava, "Incomplete");
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut waiting = cli.command(["submit", "--wait", "job.yaml"]);
+    waiting.stdout(full());
+    cli.start_command(waiting).ended().with(10).said("submitted job 1");
+    let mut alone = cli.command(["submit", "job.yaml"]);
+    alone.stdout(full());
+    cli.start_command(alone).ended().with(1).said("submitted job 2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_cancels_like_any_signal() {
+    let (lava, cli) = lava().await;
+    let running = cli.start(["run", "job.yaml", "--cancel-on", "signal"]);
+    running.prints("1");
+    running.signal(Signal::SIGHUP);
+    running.ended().with(143);
+    assert_eq!(lava.cancelled(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_cannot_be_had_take_no_verdict_away() {
+    let (lava, cli) = lava().await;
+    ends(&lava, "Incomplete");
+    lava.fail(Failure::Status(404), "/api/v0.2/jobs/1/junit", 1_000);
+    let ended = cli.run(["run", "job.yaml", "--junit", "report.xml"]).with(10);
+    assert!(ended.last_line().contains("(exit 10)"), "{}", ended.last_line());
+    assert!(!cli.folder().join("report.xml").exists());
+
+    // A server that does not answer for a moment is asked again.
+    ends(&lava, "Complete");
+    lava.fail(Failure::Status(502), "/api/v0.2/jobs/2/suites", 1);
+    cli.run(["run", "job.yaml", "--tests"]).with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_lava_has_just_made_is_not_believed_to_be_gone() {
+    let (lava, cli) = lava().await;
+    ends(&lava, "Complete");
+    lava.fail(Failure::Status(404), "GET /api/v0.2/jobs/1/", 2);
+    cli.run(["submit", "--wait", "job.yaml"]).with(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_may_be_one_of_two_is_left_to_the_person() {
     let (lava, cli) = lava().await;
     lava.fail(Failure::CutAnswer, POST, 1);
+    // So that it looks for the job only after a while.
+    lava.fail(Failure::Status(502), "/api/v0.2/system/whoami", 2);
+    let running = cli.start(["submit", "job.yaml"]);
+    eventually("the submission", || lava.submissions() == 1).await;
     // Somebody else with our token submits the same at the same time.
     lava.add_job(Job {
         definition: DEFINITION.into(),
-        submit_time: jiff::Timestamp::now() + jiff::SignedDuration::from_millis(500),
+        submit_time: jiff::Timestamp::now(),
         ..Job::default()
     });
-    cli.run(["submit", "job.yaml"])
+    running
+        .ended()
         .with(20)
         .printed("")
         .said("it may be one of these: 2, 1");
@@ -214,7 +275,7 @@ async fn a_submission_of_which_nothing_is_known_is_not_repeated() {
     cli.run(["submit", "job.yaml"])
         .with(20)
         .printed("")
-        .said("not known whether");
+        .said("seems not to be submitted");
     assert_eq!(lava.submissions(), 0);
     let posts = lava
         .requests()
@@ -455,7 +516,7 @@ async fn the_bus_is_heard_before_the_submission() {
     .await;
     let publisher = Lab::new().journal().start().await;
     push_events_of(&lava, publisher.intake());
-    let cli = Cli::with_bus(&lava, publisher.publish());
+    let cli = Cli::of(&lava).variable("LAVABUS_BUS", publisher.publish());
     cli.file("job.yaml", DEFINITION);
     // It is over before its id is known.
     ends(&lava, "Canceled");
@@ -519,6 +580,6 @@ async fn a_proxy_that_answers_502_has_not_said_that_there_is_no_job() {
     cli.run(["submit", "job.yaml"])
         .with(20)
         .printed("")
-        .said("not known whether");
+        .said("seems not to be submitted");
     assert_eq!(lava.submissions(), 0);
 }

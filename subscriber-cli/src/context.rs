@@ -1,7 +1,7 @@
 //! What every command is told beside its own arguments.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +30,12 @@ pub struct Context {
     pub verbose: u8,
 }
 
+/// Writes a line to standard error. Where nobody reads it any more, or its disk is full, the line is lost and the command
+/// goes on: its exit code is what counts.
+pub(crate) fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// LAVA's `EVENT_SOCKET` on this machine.
 const DEFAULT_BUS: &str = "tcp://127.0.0.1:5500";
 
@@ -54,14 +60,14 @@ impl Context {
     /// Says something to the person at the terminal, on standard error, unless `--quiet`.
     pub fn notice(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("lavabus: {text}");
+            say(format_args!("lavabus: {text}"));
         }
     }
 
     /// Says what is being done, with `--verbose` only.
     pub fn detail(&self, text: impl std::fmt::Display) {
         if self.verbose > 0 && !self.quiet {
-            eprintln!("lavabus: {text}");
+            say(format_args!("lavabus: {text}"));
         }
     }
 }

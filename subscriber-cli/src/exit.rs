@@ -127,7 +127,7 @@ impl Exit {
             Exit::Database => "The local database cannot be read or written.",
             Exit::Timeout => "The time of --timeout is over. (`listen --timeout` without --count ends with 0.)",
             Exit::Interrupted => "SIGINT, as Ctrl-C sends it.",
-            Exit::Terminated => "SIGTERM.",
+            Exit::Terminated => "SIGTERM, or SIGHUP as a closed terminal sends it.",
         }
     }
 }

@@ -34,6 +34,9 @@
 //! Data goes to standard output, all the rest to standard error. `lavabus demo` is only parsed here: it needs the
 //! publisher, which this crate does not know.
 
+// They panic where nobody reads: `context::say` does not.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod arguments;
 pub mod bench;
 pub mod bus;

@@ -88,6 +88,17 @@ pub fn block_on(command: impl Future<Output = Result<Exit, Failure>>, farewell: 
     end(result)
 }
 
+/// The number of SIGHUP on every Unix.
+const SIGHUP: u32 = 1;
+
+/// Whether whoever started us wants this signal to be ignored (proc_pid_status(5), `SigIgn`).
+fn is_ignored(signal: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
 struct Signals(tokio::sync::mpsc::Receiver<Exit>);
 
 impl Signals {
@@ -95,11 +106,17 @@ impl Signals {
     fn new(farewell: Farewell) -> std::io::Result<Signals> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Under nohup a terminal that is closed shall not end it.
+        let mut hang_up = match is_ignored(SIGHUP) {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
             let exit = tokio::select! {
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Terminated,
+                Some(_) = async { hang_up.as_mut()?.recv().await } => Exit::Terminated,
             };
             let grace = if farewell.is_set() { FAREWELL } else { GRACE };
             let _ = sender.send(exit).await;
@@ -132,7 +149,7 @@ fn end(result: Result<Exit, Failure>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {
-                eprintln!("{failure}");
+                crate::context::say(&failure);
             }
             failure.exit().into()
         }

@@ -10,9 +10,11 @@ mod sending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lavabus_lava::Server;
-use lavabus_protocol::Kind;
+use lavabus_protocol::{Kind, Record};
+use tokio::time::Instant;
 
 use self::definition::Definition;
 use self::follow::Followers;
@@ -22,8 +24,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sources::sources;
 use crate::wait::channel::Wanted;
+use crate::wait::condition::Conditions;
+use crate::wait::contact::Channel;
 use crate::wait::report::Report;
-use crate::wait::tracker::{Object, Source, Tracker};
+use crate::wait::tracker::{Object, Tracker};
 use crate::wait::watch::{Sources, Watch};
 use crate::wait::{ConditionArguments, PatienceArguments, conclude};
 
@@ -121,6 +125,9 @@ impl From<RunArguments> for Arguments {
     }
 }
 
+/// The results of a job that did not pass are asked for so long.
+const RESULTS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Runs the command.
 ///
 /// # Errors
@@ -146,20 +153,39 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         arguments.after.cancel_on.contains(&CancelOn::Signal),
     ));
     context.farewell.set(sending::farewell(submitted.clone()));
+    // The time allowed is for all of it.
+    let deadline = arguments.after.patience.deadline();
     if !arguments.is_waiting() {
         for definition in &definitions {
-            sending::submit(definition, &submitted, &arguments.after.patience, context).await?;
+            let sent = sending::submit(definition, &submitted, &arguments.after.patience, context).await;
+            sent.inspect_err(|_| submitted.name_others(context))?;
         }
-        return Ok(Exit::Success);
+        return match submitted.is_printed() {
+            true => Ok(Exit::Success),
+            false => Err(Failure::new(
+                Exit::Internal,
+                "standard output cannot be written",
+                "the ids are said above",
+                "a reader that stays, or room on the disk",
+            )),
+        };
     }
-    let watched = Box::pin(submit_and_wait(&arguments, definitions, sources, &submitted, context));
-    watched_to_the_end(watched.await, conditions, &arguments, &server, &submitted, context).await
+    let watched = Box::pin(submit_and_wait(&arguments, definitions, sources, &submitted, context)).await?;
+    let waiting = Waiting {
+        conditions,
+        deadline,
+        arguments: &arguments,
+        server: &server,
+        submitted: &submitted,
+        context,
+    };
+    waiting.until_the_end(watched).await
 }
 
 /// Somebody who hears since before the submission, and what was heard meanwhile.
 struct Watched<'c> {
     watch: Watch<'c>,
-    held: Vec<lavabus_protocol::Record>,
+    held: Vec<(Channel, Record)>,
 }
 
 /// The subscription stands before the submission.
@@ -183,63 +209,74 @@ async fn submit_and_wait<'c>(
                 return Err(failure);
             }
         };
-        done?;
+        done.inspect_err(|_| submitted.name_others(context))?;
         all_held.extend(held);
     }
     Ok(Watched { watch, held: all_held })
 }
 
-async fn watched_to_the_end(
-    watched: Result<Watched<'_>, Failure>,
-    conditions: crate::wait::condition::Conditions,
-    arguments: &Arguments,
-    server: &Server,
-    submitted: &Arc<Submitted>,
-    context: &Context,
-) -> Result<Exit, Failure> {
-    let Watched { mut watch, held } = watched?;
-    let after = &arguments.after;
-    let deadline = after.patience.deadline();
-    let ids = submitted.ids();
-    let objects = ids.iter().map(|id| Object {
-        kind: Kind::Testjob,
-        id: id.clone(),
-    });
-    let mut tracker = Tracker::new(objects.collect(), conditions, after.conditions.quantity());
-    for record in &held {
-        tracker.tell(record, Source::Event);
+/// What the wait after a submission needs.
+struct Waiting<'a> {
+    conditions: Conditions,
+    deadline: Option<Instant>,
+    arguments: &'a Arguments,
+    server: &'a Server,
+    submitted: &'a Submitted,
+    context: &'a Context,
+}
+
+impl Waiting<'_> {
+    async fn until_the_end(self, watched: Watched<'_>) -> Result<Exit, Failure> {
+        let Watched { mut watch, held } = watched;
+        let (after, context, server) = (&self.arguments.after, self.context, self.server);
+        let ids = self.submitted.ids();
+        let objects = ids.iter().map(|id| Object {
+            kind: Kind::Testjob,
+            id: id.clone(),
+        });
+        let mut tracker = Tracker::new(objects.collect(), self.conditions, after.conditions.quantity());
+        watch.objects_are_own();
+        watch.tell_held(&mut tracker, held);
+        watch.look_now();
+        let mut report = Report::new(context);
+        let is_following = self.arguments.follow;
+        let followers = is_following.then(|| Followers::begin(server, &ids, &report, context));
+        let decided = watch.decide(&mut tracker, self.deadline, &mut report).await;
+        if matches!(decided, Ok(false)) && after.cancel_on.contains(&CancelOn::Timeout) {
+            // First: the boards are waited for.
+            self.submitted.cancel(&undecided(&tracker), context).await;
+        }
+        if let Some(followers) = followers {
+            followers.end().await;
+        }
+        drop(report);
+        let is_decided = decided?;
+        // A signal has nothing to cancel any more: what comes now only asks.
+        let ended = tracker.tracked().iter().filter(|tracked| tracked.verdict.is_some());
+        self.submitted.forget(ended.map(|tracked| &tracked.object.id));
+        let tests = outcome::Tests {
+            is_asked: after.tests,
+            junit: after.junit.as_deref(),
+            // Where the verdict is bad already there is less to wait for.
+            patience: match tracker.decider().and_then(|decider| decider.verdict.as_ref()) {
+                Some(verdict) if verdict.exit == Exit::Success => after.patience.max_outage,
+                _ => after.patience.max_outage.min(RESULTS_WITHIN),
+            },
+        };
+        let looked = match is_decided {
+            true => outcome::look_at_tests(&tests, &mut tracker, server, context).await,
+            false => Ok(()),
+        };
+        if let Err(failure) = &looked {
+            context.notice(format_args!("the tests' results could not be had: {failure}"));
+        }
+        let exit = conclude(&tracker, is_decided, Some(server), context).await;
+        match looked {
+            // A verdict that is worse already stands.
+            Err(failure) if exit == Exit::Success => Err(failure),
+            _ => Ok(exit),
+        }
     }
-    drop(held);
-    watch.look_now();
-    let mut report = Report::new(context);
-    let followers = arguments
-        .follow
-        .then(|| Followers::begin(server, &ids, &report, context));
-    let decided = watch.decide(&mut tracker, deadline, &mut report).await;
-    if let Some(followers) = followers {
-        followers.end().await;
-    }
-    drop(report);
-    let is_decided = decided?;
-    if !is_decided && after.cancel_on.contains(&CancelOn::Timeout) {
-        submitted.cancel(&undecided(&tracker), context).await;
-    }
-    // A signal has nothing to cancel any more: what comes now only asks.
-    submitted.forget(
-        tracker
-            .tracked()
-            .iter()
-            .filter(|tracked| tracked.verdict.is_some())
-            .map(|tracked| &tracked.object.id),
-    );
-    let tests = outcome::Tests {
-        is_asked: after.tests,
-        junit: after.junit.as_deref(),
-    };
-    if is_decided {
-        outcome::look_at_tests(&tests, &mut tracker, server, context).await?;
-    }
-    Ok(conclude(&tracker, is_decided, Some(server), context).await)
 }
 
 fn undecided(tracker: &Tracker) -> Vec<String> {

@@ -46,7 +46,7 @@ impl Stop {
     /// Says it: help to standard output, what is wrong to standard error.
     pub fn print(&self) -> ExitCode {
         match self.three_lines() {
-            Some(lines) => eprintln!("{lines}"),
+            Some(lines) => crate::context::say(lines),
             // Whoever reads help may go away early: `lavabus --help | head`.
             None => drop(self.0.print()),
         }

@@ -11,6 +11,7 @@ pub(crate) mod report;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tracker;
+mod trust;
 pub(crate) mod watch;
 
 use std::io::Write as _;
@@ -29,7 +30,7 @@ use self::condition::Conditions;
 use self::report::{Report, last_line};
 use self::tracker::{Object, Quantity, Tracked, Tracker};
 use self::watch::{Patience, Watch};
-use crate::context::Context;
+use crate::context::{Context, say};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Printer;
@@ -189,6 +190,7 @@ async fn objects(kind: Kind, arguments: &ObjectArguments, context: &Context) -> 
             objects.push(object);
         }
     }
+    conditions.check(kind, context)?;
     if objects.len() > MOST {
         return Err(Failure::new(
             Exit::Usage,
@@ -198,18 +200,52 @@ async fn objects(kind: Kind, arguments: &ObjectArguments, context: &Context) -> 
         ));
     }
     let sources = sources(context)?;
+    for id in &arguments.ids {
+        is_of_server(id, sources.server.as_ref())?;
+    }
     let mut watch = Watch::begin(sources, &objects, arguments.patience.patience(), context);
     let mut tracker = Tracker::new(objects, conditions, arguments.conditions.quantity());
     let mut report = Report::new(context);
     let is_decided = watch.decide(&mut tracker, deadline, &mut report).await?;
     drop(report);
-    print_events(&tracker, context)?;
-    Ok(conclude(&tracker, is_decided, watch.server(), context).await)
+    let printed = print_events(&tracker, context);
+    let exit = conclude(&tracker, is_decided, watch.server(), context).await;
+    match printed {
+        // What could not be printed does not change what came of it.
+        Err(failure) if exit == Exit::Success => Err(failure),
+        _ => Ok(exit),
+    }
+}
+
+/// A job's address names its server, too.
+fn is_of_server(id: &str, server: Option<&Server>) -> Result<(), Failure> {
+    let (Some((_, rest)), Some(server)) = (id.split_once("://"), server) else {
+        return Ok(());
+    };
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    match server.uri().host_str() {
+        Some(own) if !own.eq_ignore_ascii_case(host) => Err(Failure::new(
+            Exit::Usage,
+            format!("{id} is a job of another server"),
+            format!("the identity is one of {own}"),
+            "the identity of that server, -i NAME",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A number, or a multinode job's sub id: `1995`, `4000.1`.
+fn is_job_id(id: &JobId) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match id.as_str().split_once('.') {
+        Some((group, part)) => is_number(group) && is_number(part),
+        None => is_number(id.as_str()),
+    }
 }
 
 fn object(kind: Kind, id: &str) -> Result<Object, Failure> {
     let name = match kind {
-        Kind::Testjob => JobId::parse(id).map(|id| id.to_string()),
+        Kind::Testjob => JobId::parse(id).filter(is_job_id).map(|id| id.to_string()),
         // As `show` and the snapshot write it.
         _ => Some(
             id.strip_prefix(kind.as_str())
@@ -222,8 +258,11 @@ fn object(kind: Kind, id: &str) -> Result<Object, Failure> {
         Some(id) => Ok(Object { kind, id }),
         None => Err(Failure::new(
             Exit::Usage,
-            format!("{id:?} is no {kind}"),
-            "nothing is left of it",
+            format!(
+                "{id:?} is no {}",
+                if kind == Kind::Testjob { "job" } else { kind.as_str() }
+            ),
+            "it is no id or name",
             "its id or name, such as 1995 or qemu-01",
         )),
     }
@@ -281,7 +320,7 @@ pub(crate) async fn conclude(tracker: &Tracker, is_decided: bool, server: Option
     // Even under --quiet: why a command ended with something else than 0 is an error's text.
     match exit {
         Exit::Success => context.notice(line),
-        _ => eprintln!("lavabus: {line}"),
+        _ => say(format_args!("lavabus: {line}")),
     }
     exit
 }

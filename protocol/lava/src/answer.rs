@@ -90,6 +90,9 @@ pub struct SubmittedJob {
     pub original_definition: Option<String>,
     /// The same of a multinode job, whose `original_definition` is only its own part.
     pub multinode_definition: Option<String>,
+    /// Such as `4000.1`: the parts of one submission share what stands before the dot. None: not a multinode job, or it
+    /// was not asked for or not told (see [`Server::submitted_since`](crate::Server::submitted_since)).
+    pub sub_id: Option<String>,
 }
 
 /// One line of a job's log.

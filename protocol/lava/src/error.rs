@@ -3,8 +3,8 @@
 /// Why a question got no answer. No text in it holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// The server knows us not, or allows it not: 401, 403, an XML-RPC fault of these numbers, the WebSocket's error
-    /// object. Another token is needed.
+    /// The server knows us not, or allows it not: 401, 403, an XML-RPC fault of these numbers (but 403 about a job that
+    /// is looked at: [`NotFound`](ServerError::NotFound)), the WebSocket's error object. Another token is needed.
     #[error("refused: {message}")]
     Refused {
         /// HTTP status or XML-RPC fault code; none from a WebSocket.
@@ -12,20 +12,22 @@ pub enum ServerError {
         /// The server's own words.
         message: String,
     },
-    /// The server has no such thing, or does not show it to us: it tells no difference.
+    /// The server has no such thing, or does not show it to us: it tells no difference. Only LAVA's own word counts: REST's
+    /// 404 with a `detail`, a fault 404 of XML-RPC.
     #[error("{what} is not there, or not visible with this token")]
     NotFound {
         /// What was asked for, such as `job 1995`.
         what: String,
     },
-    /// Nothing was answered, or something in the way answered: no connection, a timeout, 429, 5xx, an answer cut off.
-    /// Worth another try.
+    /// Nothing was answered, or something in the way answered: no connection, a timeout, 429, 5xx, an answer cut off,
+    /// a 404 that is not LAVA's. Worth another try.
     #[error("unavailable: {cause}")]
     Unavailable {
         /// What happened.
         cause: String,
     },
-    /// An answer, but none of LAVA's. Another try brings the same.
+    /// An answer, but none of LAVA's, such as 404 at `/RPC2` or a status other than 101 where a WebSocket should be.
+    /// Another try brings the same.
     #[error("not an answer of LAVA{}: {excerpt:?}", status_text(*.status))]
     Unexpected {
         /// HTTP status, if there was one.
@@ -55,10 +57,11 @@ impl ServerError {
 /// Why a submission is not known to have made a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// The server looked at the definition and declined it. [`locate`](crate::locate) finds the line.
+    /// The server looked at the definition and declined it, or it is too large (413). [`locate`](crate::locate) finds the
+    /// line.
     #[error("definition declined: {message}")]
     Rejected {
-        /// The server's own words.
+        /// The server's own words; ours for 413.
         message: String,
     },
     /// Not with this token. No job was made.

@@ -14,6 +14,7 @@ use reqwest_websocket::{Bytes, Message, WebSocket};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ServerError, excerpt};
+use crate::secrets::Secrets;
 
 /// A WebSocket that brings events. It is pinged every [`EventSocket::PING`]; silence of [`EventSocket::SILENCE`] is its
 /// end, also where a proxy holds a dead connection open. A frame holds 64 MiB at most.
@@ -22,6 +23,7 @@ pub struct EventSocket {
     heard: Instant,
     pinged: Instant,
     passed_over: u64,
+    secrets: Secrets,
 }
 
 /// What a frame held.
@@ -50,13 +52,14 @@ impl EventSocket {
     /// How long nothing at all may be heard.
     pub const SILENCE: Duration = Duration::from_secs(90);
 
-    pub(crate) fn new(socket: WebSocket) -> EventSocket {
+    pub(crate) fn new(socket: WebSocket, secrets: Secrets) -> EventSocket {
         let now = Instant::now();
         EventSocket {
             socket,
             heard: now,
             pinged: now,
             passed_over: 0,
+            secrets,
         }
     }
 
@@ -82,7 +85,7 @@ impl EventSocket {
                     self.pinged = Instant::now();
                     let ping = self.socket.send(Message::Ping(Bytes::new()));
                     match timeout_at(silence, ping).await {
-                        Ok(sent) => sent.map_err(|error| ended(&error))?,
+                        Ok(sent) => sent.map_err(|error| ended(&error, &self.secrets))?,
                         Err(_) => return Err(silent()),
                     }
                     continue;
@@ -90,7 +93,7 @@ impl EventSocket {
                 Err(_) => return Err(silent()),
             };
             let message = match message {
-                Some(message) => message.map_err(|error| ended(&error))?,
+                Some(message) => message.map_err(|error| ended(&error, &self.secrets))?,
                 None => return Err(closed("")),
             };
             self.heard = Instant::now();
@@ -100,7 +103,11 @@ impl EventSocket {
                     return Ok(self.pass_over(format!("a binary frame of {} bytes", bytes.len())));
                 }
                 Message::Close { code, reason } => {
-                    return Err(closed(&format!(": {} {}", u16::from(code), excerpt(&reason))));
+                    return Err(closed(&format!(
+                        ": {} {}",
+                        u16::from(code),
+                        excerpt(&self.secrets.redact(&reason))
+                    )));
                 }
                 Message::Ping(_) | Message::Pong(_) => {}
             }
@@ -113,11 +120,14 @@ impl EventSocket {
             && let Some(error) = value.get("error")
         {
             let message = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
-            return Err(ServerError::Refused { status: None, message });
+            return Err(ServerError::Refused {
+                status: None,
+                message: self.secrets.redact(&message),
+            });
         }
         match Record::from_json_line(text) {
             Ok(record) => Ok(Received::Event(record)),
-            Err(error) => Ok(self.pass_over(error.to_string())),
+            Err(error) => Ok(self.pass_over(self.secrets.redact(&error.to_string()))),
         }
     }
 
@@ -140,15 +150,15 @@ fn closed(why: &str) -> ServerError {
 }
 
 /// What a broken handshake or connection means for the caller.
-pub(crate) fn ended(error: &reqwest_websocket::Error) -> ServerError {
+pub(crate) fn ended(error: &reqwest_websocket::Error, secrets: &Secrets) -> ServerError {
     match error {
         reqwest_websocket::Error::Reqwest(error) => crate::http::failure(error),
         reqwest_websocket::Error::Tungstenite(error) => ServerError::Unavailable {
-            cause: format!("the WebSocket broke: {error}"),
+            cause: format!("the WebSocket broke: {}", secrets.redact(&error.to_string())),
         },
         other => ServerError::Unexpected {
             status: None,
-            excerpt: other.to_string(),
+            excerpt: secrets.redact(&other.to_string()),
         },
     }
 }

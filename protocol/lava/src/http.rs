@@ -10,6 +10,7 @@ use reqwest::{Client, ClientBuilder, NoProxy, Proxy, RequestBuilder, Response, S
 
 use crate::error::{ServerError, excerpt};
 use crate::identity::{Identity, is_loopback};
+use crate::secrets::Secrets;
 use crate::token::Token;
 
 /// The longest answer that is not a log.
@@ -47,7 +48,7 @@ fn builder(identity: &Identity) -> Result<ClientBuilder, ServerError> {
     Ok(builder)
 }
 
-/// A whole answer, whatever its status.
+/// A whole answer, whatever its status. Its body is as it came: what of it is shown goes through `secrets`.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -55,6 +56,7 @@ pub(crate) struct Reply {
     pub(crate) server_time: Option<Timestamp>,
     pub(crate) round_trip: Duration,
     pub(crate) location: Option<String>,
+    pub(crate) secrets: Secrets,
 }
 
 impl Reply {
@@ -63,7 +65,7 @@ impl Reply {
         mut response: Response,
         limit: usize,
         began: Instant,
-        identity: &Identity,
+        secrets: Secrets,
     ) -> Result<Reply, ServerError> {
         let status = response.status();
         let server_time = date(response.headers());
@@ -79,27 +81,17 @@ impl Reply {
             }
             body.extend_from_slice(&chunk);
         }
-        let mut body = match String::from_utf8(body) {
+        let body = match String::from_utf8(body) {
             Ok(text) => text,
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         };
-        // Words of a refusal are shown: somebody in the way may repeat our headers in them.
-        let token = identity
-            .token
-            .as_ref()
-            .map(Token::expose)
-            .filter(|token| !token.is_empty());
-        if let Some(token) = token
-            && !status.is_success()
-        {
-            body = body.replace(token, "…");
-        }
         Ok(Reply {
             status,
             body,
             server_time,
             round_trip: began.elapsed(),
             location,
+            secrets,
         })
     }
 
@@ -119,30 +111,81 @@ impl Reply {
     pub(crate) fn unexpected(&self) -> ServerError {
         ServerError::Unexpected {
             status: Some(self.status.as_u16()),
-            excerpt: excerpt(&self.body),
+            excerpt: self.excerpt(),
         }
+    }
+
+    /// The beginning of the answer, without secrets.
+    pub(crate) fn excerpt(&self) -> String {
+        excerpt(&self.secrets.redact(&self.body))
     }
 
     /// The server's own words: `message` or `detail`, else `key: text`, else the beginning of the answer.
     pub(crate) fn message(&self) -> String {
-        message_of(&self.body).unwrap_or_else(|| excerpt(&self.body))
+        self.own_words().unwrap_or_else(|| self.excerpt())
     }
 
-    /// What a status other than 2xx means for the caller.
-    pub(crate) fn refusal(&self, what: &str) -> ServerError {
+    /// The server's own words, if the answer is a JSON object.
+    pub(crate) fn own_words(&self) -> Option<String> {
+        message_of(&self.body).map(|message| self.secrets.redact(&message))
+    }
+
+    fn unavailable(&self) -> ServerError {
+        ServerError::Unavailable {
+            cause: format!("status {}: {}", self.status, self.message()),
+        }
+    }
+
+    /// Whether it is a JSON object.
+    pub(crate) fn is_json(&self) -> bool {
+        serde_json::from_str::<serde_json::Value>(&self.body).is_ok_and(|value| value.is_object())
+    }
+
+    /// A 404 of Django REST framework: it says why in `detail`. Any other may be of somebody in the way.
+    pub(crate) fn is_not_found_by_rest(&self) -> bool {
+        let detail = || {
+            let body: serde_json::Value = serde_json::from_str(&self.body).ok()?;
+            Some(body.get("detail")?.is_string())
+        };
+        self.status == StatusCode::NOT_FOUND && detail().unwrap_or(false)
+    }
+
+    /// What a status other than 2xx of the REST API means for the caller, where there is such an API.
+    pub(crate) fn rest_refusal(&self, what: &str) -> ServerError {
+        if self.is_not_found_by_rest() {
+            return ServerError::NotFound { what: what.to_owned() };
+        }
+        if self.status == StatusCode::NOT_FOUND {
+            return self.unavailable();
+        }
+        self.refusal()
+    }
+
+    /// What a status that is not 101 means for somebody who wants a WebSocket. LAVA refuses after the 101 only: 401 and
+    /// 403 are of somebody else too.
+    pub(crate) fn handshake_refusal(&self) -> ServerError {
+        match self.refusal() {
+            ServerError::Refused { .. } => self.unexpected(),
+            other => other,
+        }
+    }
+
+    /// What a status other than 2xx means for the caller. A 404 is nobody's word yet: see
+    /// [`rest_refusal`](Reply::rest_refusal).
+    pub(crate) fn refusal(&self) -> ServerError {
         let status = self.status;
         match status.as_u16() {
             401 | 403 => ServerError::Refused {
                 status: Some(status.as_u16()),
                 message: self.message(),
             },
-            404 => ServerError::NotFound { what: what.to_owned() },
-            408 | 429 | 500..=599 => ServerError::Unavailable {
-                cause: format!("status {status}: {}", self.message()),
-            },
+            408 | 429 | 500..=599 => self.unavailable(),
             300..=399 => ServerError::Unexpected {
                 status: Some(status.as_u16()),
-                excerpt: format!("sent on to {}", self.location.as_deref().unwrap_or("nowhere")),
+                excerpt: {
+                    let to = self.location.as_deref().unwrap_or("nowhere");
+                    format!("sent on to {}", self.secrets.redact(to))
+                },
             },
             _ => self.unexpected(),
         }
@@ -197,13 +240,14 @@ pub(crate) async fn get(
     mut url: Url,
     token: Option<&HeaderValue>,
     limit: usize,
+    secrets: &Secrets,
 ) -> Result<Reply, ServerError> {
     let began = Instant::now();
     for _ in 0..=REDIRECTS {
         let left = identity.timeout.saturating_sub(began.elapsed());
         let request = rest(client.get(url.clone()).timeout(left), token);
         let response = request.send().await.map_err(|error| failure(&error))?;
-        let reply = Reply::read(response, limit, began, identity).await?;
+        let reply = Reply::read(response, limit, began, secrets.clone()).await?;
         let target = reply.location.as_deref().filter(|_| reply.status.is_redirection());
         let Some(target) = target.and_then(|location| url.join(location).ok()) else {
             return Ok(reply);

@@ -1,6 +1,7 @@
 //! Which server, as whom, and how to get there.
 //!
-//! The environment counts before the file, and the file is lavacli's:
+//! An identity that `-i` names counts as the file has it. Otherwise the environment counts before the file, and the file
+//! is lavacli's:
 //!
 //! ```yaml
 //! default:
@@ -285,10 +286,18 @@ fn list(known: &[String]) -> String {
 
 /// The identity to use. None: nothing names a server.
 ///
+/// An identity named by [`IdentitySources::name`] is used as the file has it, whatever the environment says; only if it
+/// has no token, the environment's (`LAVABUS_TOKEN`, `LAVABUS_TOKEN_FILE`) is used, unless `LAVABUS_URI` names another
+/// scheme, host or port. A warning names the variables that are not used. Otherwise, also with `LAVACLI_IDENTITY`, the
+/// environment counts before the file.
+///
 /// # Errors
 ///
 /// [`IdentityError`] names the file, the identity, the key and, where known, the line.
 pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
+    if sources.name.is_some() {
+        return named(sources);
+    }
     let environment = &sources.environment;
     let address = environment.uri.as_ref();
     let address = address
@@ -297,7 +306,7 @@ pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError
     let mut warnings = Vec::new();
     let from_file = match from_file(sources) {
         // Whoever names a server in the environment need not have a good file.
-        Err(error) if address.is_some() && sources.file.is_none() && sources.name.is_none() => {
+        Err(error) if address.is_some() && sources.file.is_none() => {
             warnings.push(format!("{error}; LAVABUS_URI counts"));
             None
         }
@@ -308,13 +317,7 @@ pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError
         (Some(identity), None) => identity,
         (from_file, Some((uri, username, token))) => {
             // A token belongs to its server: with another address it stays at home.
-            let same = from_file.filter(|identity| {
-                let same = same_server(&identity.uri, &uri);
-                if !same && sources.name.is_some() {
-                    warnings.push(format!("LAVABUS_URI counts: {uri}, not identity {:?}", identity.name));
-                }
-                same
-            });
+            let same = from_file.filter(|identity| same_server(&identity.uri, &uri));
             let mut identity = match same {
                 Some(identity) => Identity { uri, ..identity },
                 None => Identity {
@@ -342,6 +345,53 @@ pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError
     Ok(Some(identity))
 }
 
+/// The identity that `-i` names, as the file has it: what is said on the command line counts before the environment.
+fn named(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
+    let environment = &sources.environment;
+    let Some(mut identity) = from_file(sources)? else {
+        return Ok(None);
+    };
+    let address = environment.uri.as_ref();
+    let address = address.map(|uri| server_address(uri.expose(), "LAVABUS_URI"));
+    // Its token belongs to the server that it names.
+    let may_have_token = match &address {
+        None => true,
+        Some(Ok((uri, ..))) => same_server(uri, &identity.uri),
+        Some(Err(_)) => false,
+    };
+    let mut unused = Vec::new();
+    if address.is_some_and(|address| address.is_err() || address.is_ok_and(|(uri, ..)| uri != identity.uri)) {
+        unused.push("LAVABUS_URI");
+    }
+    if environment.username.is_some() && environment.username != identity.username {
+        unused.push("LAVABUS_USERNAME");
+    }
+    let takes_token = may_have_token && identity.token.is_none();
+    if let Some(token) = &environment.token {
+        let token = Token::new(token.expose().trim());
+        if takes_token {
+            identity.token = Some(token);
+        } else if identity.token.as_ref() != Some(&token) {
+            unused.push("LAVABUS_TOKEN");
+        }
+    } else if let Some(path) = &environment.token_file {
+        if takes_token {
+            identity.token = Some(token_of(path, &mut identity.warnings)?);
+        } else {
+            unused.push("LAVABUS_TOKEN_FILE");
+        }
+    }
+    if !unused.is_empty() {
+        identity.warnings.push(format!(
+            "identity {:?} is named, so the environment is not used: {}",
+            identity.name,
+            unused.join(", ")
+        ));
+    }
+    identity.warn_of_open_wire();
+    Ok(Some(identity))
+}
+
 fn same_server(one: &Url, other: &Url) -> bool {
     one.host_str() == other.host_str()
         && one.port_or_known_default() == other.port_or_known_default()
@@ -350,7 +400,15 @@ fn same_server(one: &Url, other: &Url) -> bool {
 
 fn from_file(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
     let named = sources.name.as_ref().or(sources.environment.lavacli_identity.as_ref());
-    let Some(path) = sources.path() else { return Ok(None) };
+    let Some(path) = sources.path() else {
+        return match &sources.name {
+            Some(name) => Err(IdentityError::NoFile {
+                path: PathBuf::from("~/.config/lavacli.yaml"),
+                name: name.clone(),
+            }),
+            None => Ok(None),
+        };
+    };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => {
@@ -698,6 +756,82 @@ broken:
         assert_eq!(identity.token.unwrap().expose(), "s3cret-default");
         sources.environment.token = Some(Token::new("s3cret-env"));
         assert_eq!(load(&sources).unwrap().unwrap().token.unwrap().expose(), "s3cret-env");
+    }
+
+    #[test]
+    fn an_identity_that_is_named_counts_before_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sources = named(&dir, "default");
+        sources.environment.uri = Some(Token::new("https://eve:s3cret-url@elsewhere.example.com/"));
+        sources.environment.username = Some("eve".to_owned());
+        sources.environment.token = Some(Token::new("s3cret-env"));
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!(identity.name, "default");
+        assert_eq!(identity.uri.as_str(), "https://lava.example.com/");
+        assert_eq!(identity.username.as_deref(), Some("ada"));
+        assert_eq!(identity.token.unwrap().expose(), "s3cret-default");
+        let unused = "identity \"default\" is named, so the environment is not used: ";
+        assert_eq!(
+            identity.warnings,
+            [format!("{unused}LAVABUS_URI, LAVABUS_USERNAME, LAVABUS_TOKEN")]
+        );
+        // What is not used need not be good.
+        sources.environment.uri = Some(Token::new("lava:s3cret@x"));
+        sources.environment.token = None;
+        sources.environment.token_file = Some(dir.path().join("none"));
+        let identity = load(&sources).unwrap().unwrap();
+        assert_eq!(
+            identity.warnings,
+            [format!("{unused}LAVABUS_URI, LAVABUS_USERNAME, LAVABUS_TOKEN_FILE")]
+        );
+        // LAVACLI_IDENTITY is itself of the environment.
+        sources.name = None;
+        sources.environment.lavacli_identity = Some("default".to_owned());
+        sources.environment.uri = Some(Token::new("https://elsewhere.example.com/"));
+        sources.environment.token_file = None;
+        assert_eq!(
+            load(&sources).unwrap().unwrap().uri.as_str(),
+            "https://elsewhere.example.com/"
+        );
+        // No file to look in: the environment's server is not what was asked for.
+        sources.name = Some("default".to_owned());
+        sources.environment.config_home = None;
+        assert!(matches!(load(&sources), Err(IdentityError::NoFile { .. })));
+    }
+
+    #[test]
+    fn an_identity_without_token_takes_that_of_the_environment_for_its_own_server_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "s3cret-file\n").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let text = "lab: {uri: 'https://lab.example.com/lava/RPC2', username: ada}\n";
+        let mut sources = IdentitySources {
+            name: Some("lab".to_owned()),
+            ..sources(&dir, text)
+        };
+        for (uri, is_used) in [
+            (None, true),
+            (Some("https://lab.example.com"), true),
+            (Some("https://lab.example.com:443/other"), true),
+            (Some("https://lab.example.com:8443/"), false),
+            (Some("http://lab.example.com/"), false),
+            (Some("https://elsewhere.example.com/"), false),
+            (Some("no address"), false),
+        ] {
+            sources.environment.uri = uri.map(Token::new);
+            sources.environment.token_file = Some(token.clone());
+            sources.environment.token = None;
+            let identity = load(&sources).unwrap().unwrap();
+            assert_eq!(identity.uri.as_str(), "https://lab.example.com/lava/");
+            let expected = is_used.then(|| Token::new("s3cret-file"));
+            assert_eq!(identity.token, expected, "{uri:?}");
+            assert_eq!(identity.warnings.len(), usize::from(uri.is_some()), "{uri:?}");
+            sources.environment.token = Some(Token::new(" s3cret-env\n"));
+            let identity = load(&sources).unwrap().unwrap();
+            let expected = is_used.then(|| Token::new("s3cret-env"));
+            assert_eq!(identity.token, expected, "{uri:?}");
+        }
     }
 
     #[test]

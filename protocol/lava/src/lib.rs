@@ -31,7 +31,7 @@
 //! ```
 //!
 //! - `identity`: which server and as whom, from `lavacli.yaml` and the environment ([`load`])
-//! - `token`: a secret that is not printed
+//! - `token`: a secret that is not printed; `secrets`: nor where somebody repeats it
 //! - `server`: the questions ([`Server`]); `submit`: handing in a job; `answer`: what is told
 //! - `events`: the WebSocket ([`EventSocket`])
 //! - `error`: what went wrong, by what can be done about it
@@ -45,6 +45,7 @@ mod http;
 mod identity;
 mod logs;
 mod place;
+mod secrets;
 mod server;
 mod submit;
 mod token;

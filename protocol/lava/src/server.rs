@@ -18,7 +18,8 @@ use crate::events::{self, EventSocket};
 use crate::http::{self, ANSWER_LIMIT, LOG_LIMIT, Reply};
 use crate::identity::Identity;
 use crate::logs;
-use crate::xml_rpc::{self, member};
+use crate::secrets::Secrets;
+use crate::xml_rpc::{self, Outcome, member};
 use crate::yaml::{Document, Item};
 
 /// A server, seen as one identity. Cheap to clone: clones share connections.
@@ -46,11 +47,16 @@ struct Inner {
 
 const REST_UNKNOWN: u8 = 0;
 const REST_THERE: u8 = 1;
-const REST_MISSING: u8 = 2;
+/// Not there when it was asked for, by an answer that may be of somebody in the way. Missing once XML-RPC answers.
+const REST_UNSEEN: u8 = 2;
+const REST_MISSING: u8 = 3;
 
 /// Objects of one page, and how many pages are read.
 const PAGE: usize = 500;
 const PAGES: usize = 400;
+
+/// Of so many jobs one search asks the sub ids.
+const SUB_IDS: usize = 20;
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +95,11 @@ impl Server {
     /// Its root.
     pub fn uri(&self) -> &Url {
         &self.inner.identity.uri
+    }
+
+    /// The host of its root: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub fn host(&self) -> Option<&str> {
+        self.uri().host_str()
     }
 
     /// Whether we are somebody there, if the token is good.
@@ -170,7 +181,7 @@ impl Server {
                 },
             ));
         }
-        let (job, reply) = self.xml_rpc("scheduler.jobs.show", vec![text(id)], &what).await?;
+        let (job, reply) = self.show(id, &what).await?;
         let some = |name: &str| member(&job, name).filter(|text| !text.is_empty());
         let state = some("state").ok_or_else(|| reply.unexpected())?;
         Ok(answer(
@@ -189,6 +200,31 @@ impl Server {
                 failure_comment: some("failure_comment"),
             },
         ))
+    }
+
+    /// The sub id, such as `4000.1`, of a job by its database id. None: it is not part of a multinode job. REST does not
+    /// tell it, so XML-RPC is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::NotFound`] if there is no such job, or it is private.
+    pub async fn sub_id(&self, id: &str) -> Result<Option<String>, ServerError> {
+        let what = job_name(id)?;
+        let (job, reply) = self.show(id, &what).await?;
+        // lava_scheduler_app/models.py: TestJob.display_id
+        let display_id = member(&job, "id").ok_or_else(|| reply.unexpected())?;
+        Ok(Some(display_id).filter(|id| is_sub_id(id)))
+    }
+
+    /// A job as XML-RPC tells it. Its fault 403 is "not available to user": a private job looks like none, as by REST.
+    async fn show(&self, id: &str, what: &str) -> Result<(Value, Reply), ServerError> {
+        let request = self
+            .call(&self.inner.client, "scheduler.jobs.show", vec![text(id)])
+            .await?;
+        match self.outcome(request, ANSWER_LIMIT).await? {
+            (Outcome::Fault { code: 403, .. }, _) => Err(ServerError::NotFound { what: what.to_owned() }),
+            (outcome, reply) => Ok((outcome.value(what)?, reply)),
+        }
     }
 
     /// A device by its hostname.
@@ -278,7 +314,7 @@ impl Server {
             }
             return Ok(failure);
         }
-        let (job, _) = self.xml_rpc("scheduler.jobs.show", vec![text(id)], &what).await?;
+        let (job, _) = self.show(id, &what).await?;
         let some = |name: &str| member(&job, name).filter(|text| !text.is_empty());
         Ok(Failure {
             error_type: some("error_type"),
@@ -288,7 +324,8 @@ impl Server {
     }
 
     /// The jobs that a user submitted at or after a time by the server's clock, newest first, with their definitions.
-    /// Needs REST: [`ServerError::NotFound`] without it.
+    /// Needs REST: [`ServerError::NotFound`] without it. The newest 20 with a multinode definition come with their sub
+    /// ids, if XML-RPC tells them.
     pub async fn submitted_since(&self, user: &str, since: Timestamp) -> Result<Vec<SubmittedJob>, ServerError> {
         // The server knows only "later than", and old ones pass over filters that they do not know: both are done again
         // here.
@@ -317,6 +354,7 @@ impl Server {
                         submit_time,
                         original_definition: json_text(job, "original_definition"),
                         multinode_definition: json_text(job, "multinode_definition"),
+                        sub_id: None,
                     });
                 }
             }
@@ -326,7 +364,24 @@ impl Server {
             }
             offset += page.len();
         }
+        let parts = found.iter_mut().filter(|job| job.multinode_definition.is_some());
+        for job in parts.take(SUB_IDS) {
+            job.sub_id = match self.sub_id(&job.id).await {
+                Ok(sub_id) => sub_id,
+                Err(error) if error.is_temporary() => return Err(error),
+                // REST told of the job: that is worth more than nothing.
+                Err(_) => None,
+            };
+        }
         Ok(found)
+    }
+
+    /// The number of the newest job that may be seen. Later ones have higher numbers. Needs REST.
+    pub async fn newest_job(&self) -> Result<Option<u64>, ServerError> {
+        let query = [("ordering", "-id".to_owned())];
+        let page = self.page_at(&["jobs"], &query, (1, 0), "the job API").await?;
+        let newest = page.first().and_then(|job| json_text(job, "id"));
+        Ok(newest.and_then(|id| id.parse().ok()))
     }
 
     /// Asks the server to cancel a job. To ask twice does no harm. Dropped before it is done, the question may have gone
@@ -429,7 +484,10 @@ impl Server {
         let reply = self
             .rest_within(&["jobs", &database_id, "junit"], &[], &what, LOG_LIMIT)
             .await?;
-        let reply = reply.ok_or_else(|| no_rest("JUnit results"))?;
+        let reply = match reply {
+            Some(reply) => reply,
+            None => return Err(self.no_rest("JUnit results").await),
+        };
         if !reply.body.trim_start().starts_with('<') {
             return Err(reply.unexpected());
         }
@@ -477,28 +535,31 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::NotFound`] if there is no WebSocket, and as with any request.
+    /// [`ServerError::Unexpected`] with its status if something else than a WebSocket is there, also if it is 401, 403 or
+    /// 404: LAVA refuses after the handshake only. As with any request otherwise.
     pub async fn web_socket(&self) -> Result<EventSocket, ServerError> {
         let user = self.user().await?;
         let url = self.web_socket_url();
-        let what = format!("the WebSocket {url}");
+        let secrets = self.secrets();
         let request = self.signed(self.inner.client.get(url), user.as_deref());
         let timeout = self.inner.identity.timeout;
         let open = async {
             let began = std::time::Instant::now();
-            let response = request.upgrade().send().await.map_err(|error| events::ended(&error))?;
+            let response = request.upgrade().send().await;
+            let response = response.map_err(|error| events::ended(&error, &secrets))?;
             if response.status() != reqwest::StatusCode::SWITCHING_PROTOCOLS {
-                let reply = Reply::read(response.into_inner(), ANSWER_LIMIT, began, self.identity()).await?;
-                return Err(reply.refusal(&what));
+                let reply = Reply::read(response.into_inner(), ANSWER_LIMIT, began, secrets.clone()).await?;
+                return Err(reply.handshake_refusal());
             }
-            response.into_websocket().await.map_err(|error| events::ended(&error))
+            let socket = response.into_websocket().await;
+            socket.map_err(|error| events::ended(&error, &secrets))
         };
         let socket = tokio::time::timeout(timeout, open)
             .await
             .map_err(|_| ServerError::Unavailable {
                 cause: "no answer in time".to_owned(),
             })??;
-        Ok(EventSocket::new(socket))
+        Ok(EventSocket::new(socket, secrets))
     }
 
     fn web_socket_url(&self) -> Url {
@@ -525,6 +586,13 @@ impl Server {
 impl Server {
     pub(crate) fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    /// What no text of an error may hold.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let asked = || self.inner.user.get().and_then(Option::as_deref);
+        let identity = &self.inner.identity;
+        Secrets::of(identity, identity.username.as_deref().or_else(asked))
     }
 
     pub(crate) fn token_header(&self) -> Option<&HeaderValue> {
@@ -574,31 +642,66 @@ impl Server {
             url.query_pairs_mut().extend_pairs(query);
         }
         let reply = self.get(url, limit).await?;
+        self.note_rest(&reply);
         if reply.status.is_success() {
             return Ok(Some(reply));
         }
-        if reply.status == reqwest::StatusCode::NOT_FOUND && !self.probe_rest(&reply).await? {
+        // Neither LAVA's word nor JSON of a gateway: perhaps there is no such API.
+        let is_nobodys = reply.status == reqwest::StatusCode::NOT_FOUND && !reply.is_json();
+        if is_nobodys && self.has_rest().is_none() && !self.probe_rest().await? {
             return Ok(None);
         }
-        Err(reply.refusal(what))
+        Err(reply.rest_refusal(what))
+    }
+
+    /// Only LAVA itself answers 2xx with JSON there: from then on the API is known to be there.
+    pub(crate) fn note_rest(&self, reply: &Reply) {
+        if self.has_rest() != Some(true) && reply.status.is_success() && reply.is_json() {
+            self.inner.rest.store(REST_THERE, Ordering::Relaxed);
+        }
     }
 
     async fn get(&self, url: Url, limit: usize) -> Result<Reply, ServerError> {
-        http::get(&self.inner.client, self.identity(), url, self.token_header(), limit).await
+        http::get(
+            &self.inner.client,
+            self.identity(),
+            url,
+            self.token_header(),
+            limit,
+            &self.secrets(),
+        )
+        .await
     }
 
-    /// Whether a 404 is the API's own word, or the API itself is missing.
-    async fn probe_rest(&self, not_found: &Reply) -> Result<bool, ServerError> {
+    /// Whether the root of the API is there.
+    async fn probe_rest(&self) -> Result<bool, ServerError> {
+        let root = self.get(self.api(&[]), ANSWER_LIMIT).await?;
+        self.note_rest(&root);
         if self.has_rest() == Some(true) {
             return Ok(true);
         }
-        let there = http::message_of(&not_found.body).is_some() || {
-            let root = self.get(self.api(&[]), ANSWER_LIMIT).await?;
-            root.status != reqwest::StatusCode::NOT_FOUND
-        };
-        let known = if there { REST_THERE } else { REST_MISSING };
-        self.inner.rest.store(known, Ordering::Relaxed);
-        Ok(there)
+        if root.status.is_success() {
+            return Err(root.unexpected());
+        }
+        if root.status != reqwest::StatusCode::NOT_FOUND || (root.is_json() && !root.is_not_found_by_rest()) {
+            return Err(root.rest_refusal("the REST API"));
+        }
+        // Nothing to do where something else is known by now.
+        let rest = &self.inner.rest;
+        let _ = rest.compare_exchange(REST_UNKNOWN, REST_UNSEEN, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(false)
+    }
+
+    /// That the API is missing, if XML-RPC shows that LAVA is there at all.
+    async fn no_rest(&self, what: &str) -> ServerError {
+        if self.has_rest() != Some(false)
+            && let Err(error) = self.xml_rpc("system.version", Vec::new(), "system.version").await
+        {
+            return error;
+        }
+        ServerError::NotFound {
+            what: format!("{what} (the server has no REST API v0.2)"),
+        }
     }
 
     /// The first page of a list.
@@ -617,7 +720,9 @@ impl Server {
         let mut query = query.to_vec();
         query.push(("limit", limit.to_string()));
         query.push(("offset", offset.to_string()));
-        let reply = self.rest(path, &query, what).await?.ok_or_else(|| no_rest(what))?;
+        let Some(reply) = self.rest(path, &query, what).await? else {
+            return Err(self.no_rest(what).await);
+        };
         match reply.json()?.get_mut("results") {
             Some(Json::Array(results)) => Ok(std::mem::take(results)),
             _ => Err(reply.unexpected()),
@@ -672,8 +777,16 @@ impl Server {
     }
 
     async fn ask(&self, request: RequestBuilder, what: &str, limit: usize) -> Result<(Value, Reply), ServerError> {
-        let (outcome, reply) = xml_rpc::send(request, self.identity(), what, limit).await?;
+        let (outcome, reply) = self.outcome(request, limit).await?;
         Ok((outcome.value(what)?, reply))
+    }
+
+    async fn outcome(&self, request: RequestBuilder, limit: usize) -> Result<(Outcome, Reply), ServerError> {
+        let answer = xml_rpc::send(request, self.identity().timeout, limit, self.secrets()).await?;
+        // LAVA is there, so its REST API is not. Nothing to do where something else is known by now.
+        let rest = &self.inner.rest;
+        let _ = rest.compare_exchange(REST_UNSEEN, REST_MISSING, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(answer)
     }
 
     /// `Authorization: Basic user:token`, as XML-RPC and the WebSocket want it.
@@ -748,12 +861,6 @@ fn timestamp(text: &str) -> Option<Timestamp> {
             .ok()
     };
     text.parse().ok().or_else(|| naive().map(|zoned| zoned.timestamp()))
-}
-
-fn no_rest(what: &str) -> ServerError {
-    ServerError::NotFound {
-        what: format!("{what} (the server has no REST API v0.2)"),
-    }
 }
 
 fn unwritable() -> ServerError {

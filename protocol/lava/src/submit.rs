@@ -8,7 +8,6 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::error::{ServerError, SubmitError, excerpt};
 use crate::http::{self, ANSWER_LIMIT, Reply};
-use crate::identity::Identity;
 use crate::server::Server;
 use crate::xml_rpc::{self, Outcome};
 
@@ -30,10 +29,16 @@ impl Server {
             let request = http::rest(request, self.token_header())
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .body(body);
-            let reply = hand_in(request, self.identity()).await?;
+            let reply = self.hand_in(request).await?;
+            self.note_rest(&reply);
             match reply.status.as_u16() {
-                // No REST, or an old one that takes no jobs.
-                404 | 405 => {}
+                // An old REST that takes no jobs.
+                405 => {}
+                404 if reply.is_not_found_by_rest() => {}
+                // No REST at all, perhaps; XML-RPC tells.
+                404 if !reply.is_json() && self.has_rest().is_none() => {}
+                // Somebody in the way: LAVA has not seen it.
+                404 => return Err(SubmitError::NotSent(reply.rest_refusal("the job API"))),
                 _ => return rest_answer(&reply),
             }
         }
@@ -43,27 +48,28 @@ impl Server {
             ServerError::Refused { status, message } => SubmitError::Refused { status, message },
             other => SubmitError::NotSent(other),
         })?;
-        let reply = hand_in(request, self.identity()).await?;
+        let reply = self.hand_in(request).await?;
         xml_rpc_answer(&reply)
     }
-}
 
-/// Sends a submission once and reads the answer to its end.
-async fn hand_in(request: RequestBuilder, identity: &Identity) -> Result<Reply, SubmitError> {
-    let began = Instant::now();
-    let response = request.timeout(identity.timeout).send().await.map_err(|error| {
-        if error.is_connect() || error.is_builder() {
-            SubmitError::NotSent(http::failure(&error))
-        } else {
-            SubmitError::AnswerLost {
-                cause: http::cause(&error),
+    /// Sends a submission once and reads the answer to its end.
+    async fn hand_in(&self, request: RequestBuilder) -> Result<Reply, SubmitError> {
+        let began = Instant::now();
+        let timeout = self.identity().timeout;
+        let response = request.timeout(timeout).send().await.map_err(|error| {
+            if error.is_connect() || error.is_builder() {
+                SubmitError::NotSent(http::failure(&error))
+            } else {
+                SubmitError::AnswerLost {
+                    cause: http::cause(&error),
+                }
             }
-        }
-    })?;
-    let reply = Reply::read(response, ANSWER_LIMIT, began, identity).await;
-    reply.map_err(|error| SubmitError::AnswerLost {
-        cause: error.to_string(),
-    })
+        })?;
+        let reply = Reply::read(response, ANSWER_LIMIT, began, self.secrets()).await;
+        reply.map_err(|error| SubmitError::AnswerLost {
+            cause: error.to_string(),
+        })
+    }
 }
 
 fn rest_answer(reply: &Reply) -> Result<Vec<String>, SubmitError> {
@@ -73,13 +79,13 @@ fn rest_answer(reply: &Reply) -> Result<Vec<String>, SubmitError> {
             Some(ids) => Ok(ids),
             // LAVA's 201 says that the job is made; another 2xx comes from somebody in the way.
             None if reply.status == reqwest::StatusCode::CREATED => Err(SubmitError::AnswerLost {
-                cause: format!("the answer holds no job ids: {:?}", excerpt(&reply.body)),
+                cause: format!("the answer holds no job ids: {:?}", reply.excerpt()),
             }),
             None => Err(unexpected(reply)),
         };
     }
     if reply.status == reqwest::StatusCode::BAD_REQUEST
-        && let Some(message) = http::message_of(&reply.body)
+        && let Some(message) = reply.own_words()
     {
         return Err(SubmitError::Rejected { message });
     }
@@ -88,7 +94,12 @@ fn rest_answer(reply: &Reply) -> Result<Vec<String>, SubmitError> {
 
 /// What any other status says of the job.
 fn declined(reply: &Reply) -> SubmitError {
-    match reply.refusal("the job API") {
+    if reply.status == reqwest::StatusCode::PAYLOAD_TOO_LARGE {
+        return SubmitError::Rejected {
+            message: "it is too large for the server (413)".to_owned(),
+        };
+    }
+    match reply.refusal() {
         ServerError::Refused { status, message } => SubmitError::Refused { status, message },
         // 429 is said before LAVA looks at the body.
         error @ ServerError::Unavailable { .. } if reply.status == reqwest::StatusCode::TOO_MANY_REQUESTS => {
@@ -103,7 +114,7 @@ fn declined(reply: &Reply) -> SubmitError {
 fn unexpected(reply: &Reply) -> SubmitError {
     SubmitError::Unexpected {
         status: Some(reply.status.as_u16()),
-        excerpt: excerpt(&reply.body),
+        excerpt: reply.excerpt(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! LAVA's XML-RPC: what old servers have only there, and everything about sub ids.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dxr::{DateTime, FaultResponse, MethodCall, MethodResponse, Value};
 use reqwest::header::CONTENT_TYPE;
@@ -8,7 +8,7 @@ use reqwest::{Client, RequestBuilder, Url};
 
 use crate::error::{ServerError, excerpt};
 use crate::http::Reply;
-use crate::identity::Identity;
+use crate::secrets::Secrets;
 
 /// A call as it goes out.
 pub(crate) fn request(
@@ -52,7 +52,7 @@ impl Outcome {
         if let Ok(FaultResponse { fault }) = FaultResponse::from_xml(&reply.body) {
             return Ok(Outcome::Fault {
                 code: fault.code(),
-                message: fault.string().to_owned(),
+                message: reply.secrets.redact(fault.string()),
             });
         }
         match MethodResponse::from_xml(&reply.body) {
@@ -88,19 +88,19 @@ impl Outcome {
 /// Sends a call and reads the answer.
 pub(crate) async fn send(
     request: RequestBuilder,
-    identity: &Identity,
-    what: &str,
+    timeout: Duration,
     limit: usize,
+    secrets: Secrets,
 ) -> Result<(Outcome, Reply), ServerError> {
     let began = Instant::now();
     let response = request
-        .timeout(identity.timeout)
+        .timeout(timeout)
         .send()
         .await
         .map_err(|error| crate::http::failure(&error))?;
-    let reply = Reply::read(response, limit, began, identity).await?;
+    let reply = Reply::read(response, limit, began, secrets).await?;
     if !reply.status.is_success() {
-        return Err(reply.refusal(what));
+        return Err(reply.refusal());
     }
     Ok((Outcome::read(&reply)?, reply))
 }
@@ -142,7 +142,6 @@ fn iso(time: DateTime) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn reply(body: &str) -> Reply {
         Reply {
@@ -151,6 +150,7 @@ mod tests {
             server_time: None,
             round_trip: Duration::ZERO,
             location: None,
+            secrets: Secrets::default(),
         }
     }
 

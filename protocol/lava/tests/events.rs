@@ -116,11 +116,59 @@ async fn a_broken_connection_may_be_opened_again() {
 
 #[tokio::test]
 async fn no_web_socket_there() {
-    for (status, expected) in [("404 Not Found", false), ("502 Bad Gateway", true), ("200 OK", false)] {
-        let script = Script::of(vec![script::html(status)]).await;
-        let error = script.server().web_socket().await.unwrap_err();
-        assert_eq!(error.is_temporary(), expected, "{error:?}");
+    // LAVA answers 101 to everybody: none of these is its word on the token or the address.
+    for (status, expected) in [
+        ("401 Unauthorized", Some(401)),
+        ("403 Forbidden", Some(403)),
+        ("404 Not Found", Some(404)),
+        ("200 OK", Some(200)),
+        ("429 Too Many Requests", None),
+        ("502 Bad Gateway", None),
+        ("503 Service Unavailable", None),
+    ] {
+        for answer in [script::html(status), script::json(status, r#"{"detail": "no"}"#)] {
+            let script = Script::of(vec![answer]).await;
+            let error = script.server().web_socket().await.unwrap_err();
+            match error {
+                ServerError::Unexpected { status, .. } => assert_eq!(status, expected),
+                error => assert!(expected.is_none() && error.is_temporary(), "{status}: {error:?}"),
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn no_error_repeats_the_token() {
+    let basic = "Authorization: Basic YWRhOnMzY3JldA==, s3cret";
+    let redacted = "Authorization: Basic …, …";
+    // At the handshake.
+    for status in ["200 OK", "403 Forbidden", "502 Bad Gateway"] {
+        let echo = format!("Authorization: {}", script::ECHO_BASIC);
+        let script = Script::of(vec![script::answer(status, "text/plain", &echo)]).await;
+        let error = script.server().web_socket().await.unwrap_err();
+        assert!(
+            error.to_string().contains("Authorization: Basic …"),
+            "{status}: {error}"
+        );
+    }
+    // In the error object, in the reason of a close, in what is no event.
+    let (server, _peer) = web_socket(frame(TEXT, format!(r#"{{"error": "{basic}"}}"#).as_bytes())).await;
+    let error = server.web_socket().await.unwrap().next().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("refused: {redacted}"));
+    let mut frames = frame(TEXT, format!(r#"["{basic}"]"#).as_bytes());
+    frames.extend(frame(TEXT, basic.as_bytes()));
+    frames.extend(frame(CLOSE, &[&1008_u16.to_be_bytes(), basic.as_bytes()].concat()));
+    let (server, _peer) = web_socket(frames).await;
+    let mut socket = server.web_socket().await.unwrap();
+    for _ in 0..2 {
+        let shown = format!("{:?}", socket.next().await.unwrap());
+        assert!(!shown.contains("s3cret") && !shown.contains("YWRh"), "{shown}");
+    }
+    let error = socket.next().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("unavailable: the WebSocket was closed: 1008 {redacted}")
+    );
 }
 
 #[tokio::test]

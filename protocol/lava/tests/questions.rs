@@ -5,7 +5,7 @@
 mod script;
 
 use lavabus_lava::{Failure, LogLine, ServerError, TestCase};
-use script::{Script, answer, fault, html, json, xml};
+use script::{ECHO_BASIC, ECHO_TOKEN, Script, answer, fault, html, json, xml};
 
 const JOB: &str = r#"{"id": 1995, "submitter": "ada", "viewing_groups": [], "description": "d", "health_check": false,
   "requested_device_type": "qemu", "tags": [], "actual_device": "qemu01", "submit_time": "2026-11-21T05:00:00.000001Z",
@@ -90,6 +90,188 @@ async fn a_server_without_rest_is_asked_by_xml_rpc_from_then_on() {
             "POST /RPC2"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_private_job_looks_like_none() {
+    let unavailable = fault(403, "Job '4000.1' not available to user 'ada'.");
+    let script = Script::of(vec![
+        unavailable.clone(),
+        unavailable,
+        html("403 Forbidden"),
+        html("401 Unauthorized"),
+        fault(401, "Authentication failed."),
+    ])
+    .await;
+    let server = script.server();
+    let what = "job 4000.1".to_owned();
+    assert_eq!(
+        server.job("4000.1").await.unwrap_err(),
+        ServerError::NotFound { what: what.clone() }
+    );
+    assert_eq!(
+        server.failure("4000.1").await.unwrap_err(),
+        ServerError::NotFound { what }
+    );
+    for status in [403, 401, 401] {
+        let error = server.job("4000.1").await.unwrap_err();
+        assert!(
+            matches!(error, ServerError::Refused { status: Some(given), .. } if given == status),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_does_not_speak_for_lava() {
+    // REST is known to be there: a 404 of somebody else passes.
+    let script = Script::of(vec![
+        json("200 OK", r#"{"version": "2026.07"}"#),
+        html("404 Not Found"),
+        html("404 Not Found"),
+        json("404 Not Found", r#"{"message": "no Route matched"}"#),
+        json("404 Not Found", r#"{"detail": "Not found."}"#),
+    ])
+    .await;
+    let server = script.server();
+    server.version().await.unwrap();
+    assert!(server.job("7").await.unwrap_err().is_temporary());
+    assert!(server.logs("7", 0).await.unwrap_err().is_temporary());
+    assert!(server.job("7").await.unwrap_err().is_temporary());
+    assert!(matches!(server.job("7").await, Err(ServerError::NotFound { .. })));
+    assert_eq!(script.lines().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_first() {
+    // Its JSON is no sign that REST is missing, and asks for nothing more.
+    let script = Script::of(vec![json("404 Not Found", r#"{"message": "no Route matched"}"#)]).await;
+    let error = script.server().job("7").await.unwrap_err();
+    assert!(error.is_temporary(), "{error:?}");
+    // The root of the API is there: what came before was of somebody else.
+    let root = json("200 OK", r#"{"jobs": "http://x/api/v0.2/jobs/"}"#);
+    let script = Script::of(vec![html("404 Not Found"), root, html("404 Not Found")]).await;
+    let server = script.server();
+    assert!(server.job("7").await.unwrap_err().is_temporary());
+    assert!(server.job("7").await.unwrap_err().is_temporary());
+    let expected = ["GET /api/v0.2/jobs/7/", "GET /api/v0.2/", "GET /api/v0.2/jobs/7/"];
+    assert_eq!(script.lines().await, expected);
+    // An outage of some seconds: nothing is remembered of it.
+    let missing = || html("404 Not Found");
+    let script = Script::of(vec![missing(), missing(), missing(), json("200 OK", JOB)]).await;
+    let server = script.server();
+    let error = server.job("7").await.unwrap_err();
+    assert!(
+        matches!(error, ServerError::Unexpected { status: Some(404), .. }),
+        "{error:?}"
+    );
+    assert_eq!(server.job("7").await.unwrap().value.state, "Running");
+    let expected = [
+        "GET /api/v0.2/jobs/7/",
+        "GET /api/v0.2/",
+        "POST /RPC2",
+        "GET /api/v0.2/jobs/7/",
+    ];
+    assert_eq!(script.lines().await, expected);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_lava() {
+    let since = "2026-11-21T05:00:00Z".parse().unwrap();
+    let missing = || html("404 Not Found");
+    let script = Script::of(vec![missing(), missing(), missing()]).await;
+    let error = script.server().submitted_since("ada", since).await.unwrap_err();
+    assert!(
+        matches!(error, ServerError::Unexpected { status: Some(404), .. }),
+        "{error:?}"
+    );
+    // With XML-RPC it is LAVA, without REST.
+    let version = xml("<string>2018.1</string>");
+    let script = Script::of(vec![missing(), missing(), version]).await;
+    let server = script.server();
+    for _ in 0..2 {
+        let error = server.submitted_since("ada", since).await.unwrap_err();
+        assert!(matches!(error, ServerError::NotFound { .. }), "{error:?}");
+    }
+    // A 404 at /RPC2 is never about a job.
+    for body in [r#"{"detail": "Not found."}"#, r#"{"message": "no"}"#] {
+        let script = Script::of(vec![json("404 Not Found", body)]).await;
+        let error = script.server().job("4000.1").await.unwrap_err();
+        assert!(
+            matches!(error, ServerError::Unexpected { status: Some(404), .. }),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_error_repeats_the_token() {
+    let long = "x".repeat(190);
+    for status in [
+        "200 OK",
+        "400 Bad Request",
+        "403 Forbidden",
+        "404 Not Found",
+        "502 Bad Gateway",
+    ] {
+        for body in [
+            format!("Authorization: {ECHO_TOKEN}"),
+            // Half of it would stand before the cut.
+            format!("{long}{ECHO_TOKEN}"),
+            format!(r#"{{"message": "Authorization: {ECHO_TOKEN}"}}"#),
+            format!(r#"{{"headers": ["Authorization: {ECHO_TOKEN}"]}}"#),
+        ] {
+            // After a plain 404 the root is asked and then XML-RPC: both do as the first.
+            let basic = body.replace(ECHO_TOKEN, ECHO_BASIC);
+            let answers = vec![
+                answer(status, "text/plain", &body),
+                answer(status, "text/plain", &body),
+                answer(status, "text/plain", &basic),
+            ];
+            let error = Script::of(answers).await.server().job("7").await.unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains('…'), "{status}: {shown}");
+            assert!(!shown.contains("s3c") && !shown.contains("YWRh"), "{status}: {shown}");
+        }
+        for body in [format!("Authorization: {ECHO_BASIC}"), format!("{long}{ECHO_BASIC}")] {
+            let script = Script::of(vec![answer(status, "text/xml", &body)]).await;
+            let error = script.server().job("4000.1").await.unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains('…'), "{status}: {shown}");
+            assert!(!shown.contains("YWRh") && !shown.contains("s3c"), "{status}: {shown}");
+        }
+    }
+    for code in [1, 401] {
+        let script = Script::of(vec![fault(code, &format!("token s3cret, {ECHO_BASIC}"))]).await;
+        let error = script.server().job("4000.1").await.unwrap_err();
+        assert!(error.to_string().contains("token …, Basic …"), "{error}");
+    }
+    let moved = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://x/?{ECHO_TOKEN}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let script = Script::of(vec![moved]).await;
+    let error = script.server().job("7").await.unwrap_err();
+    assert_eq!(
+        error,
+        ServerError::Unexpected {
+            status: Some(302),
+            excerpt: "sent on to http://x/?Token …".to_owned()
+        }
+    );
+}
+
+#[tokio::test]
+async fn no_error_repeats_the_token_of_a_user_that_was_asked_for() {
+    let script = Script::of(vec![
+        json("200 OK", r#"{"user": "ada"}"#),
+        answer("200 OK", "text/plain", &format!("Authorization: {ECHO_BASIC}")),
+    ])
+    .await;
+    let mut identity = script.identity();
+    identity.username = None;
+    let server = lavabus_lava::Server::new(&identity).unwrap();
+    let error = server.job("4000.1").await.unwrap_err();
+    assert!(error.to_string().contains("Authorization: Basic …"), "{error}");
 }
 
 #[tokio::test]
@@ -209,18 +391,76 @@ async fn jobs_of_a_user_since_a_time() {
         {"id": 3, "submitter": "bob", "submit_time": "2026-11-21T05:00:30Z", "original_definition": "b"},
         {"id": 2, "submitter": "ada", "submit_time": "2026-11-21T05:00:00Z", "original_definition": "c", "multinode_definition": "m"},
         {"id": 1, "submitter": "ada", "submit_time": "2026-11-21T04:59:59Z", "original_definition": "d"}]}"#;
-    let script = Script::of(vec![json("200 OK", page)]).await;
+    let script = Script::of(vec![json("200 OK", page), xml(SHOWN)]).await;
     let since = "2026-11-21T05:00:00Z".parse().unwrap();
     let found = script.server().submitted_since("ada", since).await.unwrap();
     let ids: Vec<&str> = found.iter().map(|job| job.id.as_str()).collect();
     assert_eq!(ids, ["4", "2"]);
     assert_eq!(found[1].multinode_definition.as_deref(), Some("m"));
+    assert_eq!((&found[0].sub_id, found[1].sub_id.as_deref()), (&None, Some("4000.1")));
     assert_eq!(
         script.lines().await,
         [
-            "GET /api/v0.2/jobs/?submitter__username=ada&submit_time__gt=2026-11-21T04%3A59%3A59Z&ordering=-id&limit=50&offset=0"
+            "GET /api/v0.2/jobs/?submitter__username=ada&submit_time__gt=2026-11-21T04%3A59%3A59Z&ordering=-id&limit=50&offset=0",
+            "POST /RPC2"
         ]
     );
+}
+
+/// A page of jobs of ada, newest first, all of multinode definitions.
+fn parts(count: usize) -> String {
+    let part = |id: usize| {
+        format!(
+            r#"{{"id": {id}, "submitter": "ada", "submit_time": "2026-11-21T05:01:00Z", "multinode_definition": "m"}}"#
+        )
+    };
+    let parts: Vec<String> = (1..=count).rev().map(part).collect();
+    json("200 OK", &format!(r#"{{"results": [{}]}}"#, parts.join(",")))
+}
+
+#[tokio::test]
+async fn sub_ids_are_asked_for_a_few_jobs_only() {
+    let mut answers = vec![parts(22)];
+    answers.extend((0..20).map(|_| xml(SHOWN)));
+    let script = Script::of(answers).await;
+    let since = "2026-11-21T05:00:00Z".parse().unwrap();
+    let found = script.server().submitted_since("ada", since).await.unwrap();
+    let told = found.iter().filter(|job| job.sub_id.is_some()).count();
+    assert_eq!((found.len(), told), (22, 20));
+    assert!(found[19].sub_id.is_some() && found[20].sub_id.is_none());
+    let requests = script.requests().await;
+    assert_eq!(requests.len(), 21);
+    assert!(requests[1].contains("<methodName>scheduler.jobs.show</methodName>"));
+    assert!(requests[1].contains("<string>22</string>"), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_sub_id_that_is_not_told_hides_no_job() {
+    let script = Script::of(vec![
+        parts(2),
+        fault(403, "Job '2' not available to user 'ada'."),
+        html("401 Unauthorized"),
+        parts(1),
+        html("502 Bad Gateway"),
+    ])
+    .await;
+    let server = script.server();
+    let since = "2026-11-21T05:00:00Z".parse().unwrap();
+    let found = server.submitted_since("ada", since).await.unwrap();
+    assert_eq!((found.len(), &found[0].sub_id, &found[1].sub_id), (2, &None, &None));
+    let error = server.submitted_since("ada", since).await.unwrap_err();
+    assert!(error.is_temporary(), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_sub_id_of_a_job() {
+    let alone = "<struct><member><name>id</name><value><int>7</int></value></member></struct>";
+    let script = Script::of(vec![xml(SHOWN), xml(alone), fault(404, "Job '9' was not found.")]).await;
+    let server = script.server();
+    assert_eq!(server.sub_id("4001").await.unwrap().as_deref(), Some("4000.1"));
+    assert_eq!(server.sub_id("7").await.unwrap(), None);
+    assert!(matches!(server.sub_id("9").await, Err(ServerError::NotFound { .. })));
+    assert!(matches!(server.sub_id("x").await, Err(ServerError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -334,6 +574,20 @@ async fn junit_also_of_a_sub_id() {
             "GET /api/v0.2/jobs/4001/junit/"
         ]
     );
+}
+
+#[test]
+fn the_host_of_a_server() {
+    let host = |uri: &str| {
+        let identity = lavabus_lava::Identity::anonymous(uri).unwrap();
+        let server = lavabus_lava::Server::new(&identity).unwrap();
+        server.host().map(str::to_owned)
+    };
+    assert_eq!(
+        host("https://lab.example.com:8443/x/RPC2").as_deref(),
+        Some("lab.example.com")
+    );
+    assert_eq!(host("http://[::1]:8000/").as_deref(), Some("[::1]"));
 }
 
 #[tokio::test]

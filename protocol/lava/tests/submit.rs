@@ -61,6 +61,60 @@ async fn a_token_that_is_not_good() {
 }
 
 #[tokio::test]
+async fn a_refusal_in_the_servers_own_words() {
+    for (answer, words) in [
+        (
+            json(
+                "403 Forbidden",
+                r#"{"detail": "Authentication credentials were not provided."}"#,
+            ),
+            "Authentication credentials were not provided.",
+        ),
+        (
+            json("403 Forbidden", r#"{"message": "ada may not submit to qemu"}"#),
+            "ada may not submit to qemu",
+        ),
+        (
+            script::answer("403 Forbidden", "text/plain", "blocked by the firewall"),
+            "blocked by the firewall",
+        ),
+    ] {
+        let (result, _) = submitted(vec![answer]).await;
+        let expected = SubmitError::Refused {
+            status: Some(403),
+            message: words.to_owned(),
+        };
+        assert_eq!(result, Err(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_definition_that_is_too_large() {
+    let too_large = || html("413 Request Entity Too Large");
+    let message = "it is too large for the server (413)".to_owned();
+    let expected = Err(SubmitError::Rejected { message });
+    let (result, _) = submitted(vec![too_large()]).await;
+    assert_eq!(result, expected);
+    let (result, _) = submitted(vec![html("404 Not Found"), too_large()]).await;
+    assert_eq!(result, expected);
+}
+
+#[tokio::test]
+async fn a_404_of_somebody_in_the_way() {
+    let not_sent = |result: &Result<Vec<String>, SubmitError>| matches!(result, Err(SubmitError::NotSent(error)) if error.is_temporary() && error.to_string().contains("404"));
+    let (result, _) = submitted(vec![json("404 Not Found", r#"{"message": "no Route matched"}"#)]).await;
+    assert!(not_sent(&result), "{result:?}");
+    // REST took a job before: XML-RPC is not asked in its place.
+    let taken = json("201 Created", r#"{"message": "m", "job_ids": [20]}"#);
+    let script = Script::of(vec![taken, html("404 Not Found")]).await;
+    let server = script.server();
+    assert!(server.submit("x").await.is_ok());
+    let result = server.submit("x").await;
+    assert!(not_sent(&result), "{result:?}");
+    assert_eq!(script.requests().await.len(), 2);
+}
+
+#[tokio::test]
 async fn without_rest_by_xml_rpc() {
     let (result, requests) = submitted(vec![html("404 Not Found"), xml("<int>7</int>")]).await;
     assert_eq!(result, Ok(vec!["7".to_owned()]));
@@ -197,4 +251,27 @@ async fn no_error_repeats_the_token() {
     .await;
     let shown = format!("{result:?}");
     assert!(shown.contains("Token …") && !shown.contains("s3cret"), "{shown}");
+    let echo_token = format!("Authorization: {}", script::ECHO_TOKEN);
+    let echo_basic = format!("Authorization: {}", script::ECHO_BASIC);
+    for status in ["200 OK", "201 Created", "403 Forbidden", "502 Bad Gateway"] {
+        for answers in [
+            vec![answer(status, "text/plain", &echo_token)],
+            vec![json(status, &format!(r#"{{"message": "{echo_token}"}}"#))],
+            vec![html("404 Not Found"), answer(status, "text/plain", &echo_basic)],
+        ] {
+            let (result, _) = submitted(answers).await;
+            let shown = format!("{result:?}");
+            assert!(shown.contains('…'), "{status}: {shown}");
+            assert!(
+                !shown.contains("s3cret") && !shown.contains("YWRh"),
+                "{status}: {shown}"
+            );
+        }
+    }
+    for code in [1, 400, 401, -32601] {
+        let words = format!("token s3cret, {}", script::ECHO_BASIC);
+        let (result, _) = submitted(vec![html("404 Not Found"), fault(code, &words)]).await;
+        let shown = format!("{result:?}");
+        assert!(shown.contains("token …, Basic …"), "{shown}");
+    }
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
+use crate::context::{Context, say};
 use crate::wait::report::{Report, Screen};
 
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ impl Followers {
             }
         };
         if timeout(REST, rest).await.is_err() {
-            eprintln!("lavabus: the rest of the log could not be had in time");
+            say(format_args!("lavabus: the rest of the log could not be had in time"));
         }
     }
 }
@@ -110,8 +110,25 @@ impl Follower {
     fn print(&self, lines: &[LogLine]) {
         for line in lines.iter().filter(|line| self.with_debug || line.level != "debug") {
             for text in line.message.lines() {
-                self.screen.say(format_args!("{}{text}", self.label));
+                self.screen.say(format_args!("{}{}", self.label, harmless(text)));
             }
         }
+    }
+}
+
+/// A board may print anything; a terminal shall not obey it.
+fn harmless(text: &str) -> String {
+    let plain = anstream::adapter::strip_str(text).to_string();
+    plain.chars().filter(|c| *c == '\t' || !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_left_out() {
+        assert_eq!(harmless("\u{1b}[31mred\u{1b}[0m\tU-Boot\r\u{7}"), "red\tU-Boot");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}grün"), "grün");
     }
 }

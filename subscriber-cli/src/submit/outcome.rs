@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use lavabus_lava::Server;
+use lavabus_lava::{Server, ServerError};
+use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -14,6 +16,9 @@ use crate::wait::tracker::Tracker;
 
 /// LAVA's own suite: its steps are no tests of the job's author.
 const OWN_SUITE: &str = "lava";
+/// A server that does not answer is asked again after this time, and then after longer.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(15);
 /// Failed tests that are listed.
 const LISTED: usize = 20;
 
@@ -24,6 +29,8 @@ pub(super) struct Tests<'a> {
     pub(super) is_asked: bool,
     /// `--junit`
     pub(super) junit: Option<&'a Path>,
+    /// A server that does not answer is asked again for so long.
+    pub(super) patience: Duration,
 }
 
 /// Better to fail before the submission than after the job. Nothing is left behind.
@@ -64,18 +71,12 @@ pub(super) async fn look_at_tests(
     for (index, id) in finished {
         if let Some(path) = tests.junit {
             let path = if is_single { path.to_owned() } else { with_id(path, &id) };
-            let report = server
-                .junit(&id)
-                .await
-                .map_err(|error| inquiry::failure(server, &error))?;
+            let report = patiently(tests.patience, server, context, || server.junit(&id)).await?;
             fs::write(&path, report).map_err(|error| not_written(&path, &error))?;
             context.detail(format_args!("the results of job {id} are in {}", path.display()));
         }
         if tests.is_asked {
-            let cases = server
-                .tests(&id)
-                .await
-                .map_err(|error| inquiry::failure(server, &error))?;
+            let cases = patiently(tests.patience, server, context, || server.tests(&id)).await?;
             let own = cases.iter().filter(|case| case.suite != OWN_SUITE);
             let failed: Vec<String> = own
                 .clone()
@@ -99,6 +100,31 @@ pub(super) async fn look_at_tests(
         }
     }
     Ok(())
+}
+
+/// Asks again while the server does not answer.
+async fn patiently<T, F>(
+    patience: Duration,
+    server: &Server,
+    context: &Context,
+    ask: impl Fn() -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, ServerError>>,
+{
+    let began = Instant::now();
+    let mut retry = FIRST_RETRY;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.is_temporary() && began.elapsed() < patience => {
+                context.detail(format_args!("no results yet, asking again: {error}"));
+                sleep(retry).await;
+                retry = (retry * 2).min(LAST_RETRY);
+            }
+            Err(error) => return Err(inquiry::failure(server, &error)),
+        }
+    }
 }
 
 /// `report.xml` of job 12 is `report-12.xml`.

@@ -2,17 +2,17 @@
 
 use std::io::Write as _;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lavabus_lava::{Server, ServerError, SubmitError, locate};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::adopt::{self, Adoption};
 use super::definition::Definition;
-use crate::context::Context;
+use crate::context::{Context, say};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::wait::{PatienceArguments, inquiry};
@@ -31,6 +31,7 @@ pub(super) struct Submitted {
     /// Jobs that may still have to be cancelled.
     open: Mutex<Vec<String>>,
     ids: Mutex<Vec<String>>,
+    is_unprinted: AtomicBool,
     /// Submissions that are on their way.
     on_their_way: TaskTracker,
 }
@@ -42,6 +43,7 @@ impl Submitted {
             cancels_on_signal,
             open: Mutex::default(),
             ids: Mutex::default(),
+            is_unprinted: AtomicBool::new(false),
             on_their_way: TaskTracker::new(),
         }
     }
@@ -51,13 +53,35 @@ impl Submitted {
         lock(&self.ids).clone()
     }
 
-    /// Prints the ids and keeps them.
-    fn add(&self, ids: &[String]) -> std::io::Result<()> {
+    /// Keeps the ids and prints them; where standard output cannot be written, they are said on standard error.
+    fn add(&self, ids: &[String]) {
         lock(&self.open).extend_from_slice(ids);
         lock(&self.ids).extend_from_slice(ids);
         let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush())
+        if let Err(error) = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()) {
+            self.is_unprinted.store(true, Ordering::Relaxed);
+            let ids = ids.join(", ");
+            say(format_args!(
+                "lavabus: submitted job {ids}; standard output cannot be written: {error}"
+            ));
+        }
+    }
+
+    /// Whether all ids could be printed.
+    pub(super) fn is_printed(&self) -> bool {
+        !self.is_unprinted.load(Ordering::Relaxed)
+    }
+
+    /// One definition of several was not submitted: the jobs of those before it go on.
+    pub(super) fn name_others(&self, context: &Context) {
+        let ids = self.ids();
+        if !ids.is_empty() {
+            context.notice(format_args!(
+                "submitted before, and not cancelled: job {}",
+                ids.join(", ")
+            ));
+        }
     }
 
     /// These need not be cancelled any more.
@@ -70,10 +94,10 @@ impl Submitted {
     pub(super) async fn settle(&self) {
         self.on_their_way.close();
         if timeout(FAREWELL, self.on_their_way.wait()).await.is_err() {
-            eprintln!(
+            say(format_args!(
                 "lavabus: a submission was not answered: look for the job on {}",
                 self.server.uri()
-            );
+            ));
         }
     }
 
@@ -82,8 +106,8 @@ impl Submitted {
         for id in ids {
             match timeout(FAREWELL, self.server.cancel(id)).await {
                 Ok(Ok(())) => context.notice(format_args!("job {id} is cancelled")),
-                Ok(Err(error)) => eprintln!("lavabus: job {id} could not be cancelled: {error}"),
-                Err(_) => eprintln!("lavabus: job {id} could not be cancelled: no answer"),
+                Ok(Err(error)) => say(format_args!("lavabus: job {id} could not be cancelled: {error}")),
+                Err(_) => say(format_args!("lavabus: job {id} could not be cancelled: no answer")),
             }
         }
     }
@@ -102,72 +126,97 @@ pub(super) fn farewell(submitted: Arc<Submitted>) -> Pin<Box<dyn Future<Output =
         if submitted.cancels_on_signal {
             submitted.cancel(&open, &Context::default()).await;
         } else if !open.is_empty() {
-            eprintln!(
+            say(format_args!(
                 "lavabus: not cancelled: job {} goes on (--cancel-on signal would end it)",
                 open.join(", ")
-            );
+            ));
         }
     })
 }
 
-/// Submits one definition and prints its ids.
+/// Submits one definition and prints its ids, in a task of its own: a signal that ends the command does not end it.
 pub(super) async fn submit(
     definition: &Definition,
     submitted: &Arc<Submitted>,
     patience: &PatienceArguments,
     context: &Context,
 ) -> Result<(), Failure> {
-    let began = Instant::now();
-    let mut retry = FIRST_RETRY;
-    loop {
-        let sent_at = Timestamp::now();
-        let error = match send(definition, submitted).await? {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let server = &submitted.server;
-        match error {
-            SubmitError::NotSent(error) if error.is_temporary() && began.elapsed() < patience.connect_timeout => {
-                context.notice(format_args!("not submitted yet, trying again: {error}"));
-                sleep(retry).await;
-                retry = (retry * 2).min(LAST_RETRY);
-            }
-            SubmitError::NotSent(error) => return Err(inquiry::failure(server, &error)),
-            SubmitError::AnswerLost { cause } => {
-                context.notice(format_args!(
-                    "the answer to the submission was lost ({cause}): looking whether the job is there"
-                ));
-                let ids = match adopt::look(server, &definition.text, sent_at, &submitted.ids()).await {
-                    Adoption::One(id) => vec![id],
-                    Adoption::None(why) => return Err(lost(definition, &cause, &why)),
-                    Adoption::Many(ids) => {
-                        let why = format!("it may be one of these: {}", ids.join(", "));
-                        return Err(lost(definition, &cause, &why));
-                    }
-                };
-                context.notice(format_args!("job {} is it", ids.join(", ")));
-                return submitted.add(&ids).map_err(|error| Failure::output(&error));
-            }
-            error => return Err(refused(definition, server, error)),
-        }
+    let sending = Sending {
+        definition: definition.clone(),
+        submitted: submitted.clone(),
+        connect_timeout: patience.connect_timeout,
+        context: context.clone(),
+    };
+    match submitted.on_their_way.spawn(sending.run()).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 
-/// In a task of its own: a signal that ends the command does not end it.
-async fn send(definition: &Definition, submitted: &Arc<Submitted>) -> Result<Result<(), SubmitError>, Failure> {
-    let text = definition.text.clone();
-    let shared = submitted.clone();
-    let sending = submitted.on_their_way.spawn(async move {
-        let ids = match shared.server.submit(&text).await {
-            Ok(ids) => ids,
-            Err(error) => return Ok(Err(error)),
-        };
-        shared.add(&ids).map(Ok)
-    });
-    match sending.await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Failure::output(&error)),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+struct Sending {
+    definition: Definition,
+    submitted: Arc<Submitted>,
+    connect_timeout: Duration,
+    context: Context,
+}
+
+impl Sending {
+    async fn run(self) -> Result<(), Failure> {
+        let (server, definition) = (&self.submitted.server, &self.definition);
+        let began = Instant::now();
+        let before = adopt::Before::look(server).await;
+        let mut retry = FIRST_RETRY;
+        loop {
+            let error = match server.submit(&definition.text).await {
+                Ok(ids) => {
+                    self.submitted.add(&ids);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error {
+                // A signal has ended the command: nothing new is begun.
+                SubmitError::NotSent(error)
+                    if error.is_temporary()
+                        && began.elapsed() < self.connect_timeout
+                        && !self.submitted.on_their_way.is_closed() =>
+                {
+                    self.context
+                        .notice(format_args!("not submitted yet, trying again: {error}"));
+                    sleep(retry).await;
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+                SubmitError::NotSent(error) => return Err(inquiry::failure(server, &error)),
+                SubmitError::AnswerLost { cause } => {
+                    let ids = self.look_for(&cause, &before).await?;
+                    self.context.notice(format_args!("job {} is it", ids.join(", ")));
+                    self.submitted.add(&ids);
+                    return Ok(());
+                }
+                error => return Err(refused(definition, server, error)),
+            }
+        }
+    }
+
+    async fn look_for(&self, cause: &str, before: &adopt::Before) -> Result<Vec<String>, Failure> {
+        self.context.notice(format_args!(
+            "the answer to the submission was lost ({cause}): looking whether the job is there"
+        ));
+        let known = self.submitted.ids();
+        match adopt::look(&self.submitted.server, &self.definition.text, before, &known).await {
+            Adoption::One(ids) => Ok(ids),
+            Adoption::None => Err(Failure::new(
+                Exit::NoConnection,
+                format!("{} seems not to be submitted", self.definition.name),
+                format!("{cause}; and no job of yours with this definition came to be there"),
+                "submit it again",
+            )),
+            Adoption::Unknown(why) => Err(lost(&self.definition, cause, &why)),
+            Adoption::Many(ids) => {
+                let why = format!("it may be one of these: {}", ids.join(", "));
+                Err(lost(&self.definition, cause, &why))
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lavabus_client::{Options, Subscription, SubscriptionError, Update};
-use lavabus_lava::{Received, Server, ServerError};
+use lavabus_lava::{Received, Server};
 use lavabus_protocol::{Cursor, GapReason, Record, SnapshotScope};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
@@ -33,7 +33,13 @@ pub(crate) enum Heard {
         channel: Channel,
         cause: String,
     },
-    Event(Record),
+    Event {
+        channel: Channel,
+        record: Record,
+        in_snapshot: bool,
+    },
+    /// The publisher has told all that it has, up to now.
+    CaughtUp,
     /// The snapshot that this subscription asked for is complete.
     Snapshot {
         subscription: String,
@@ -46,31 +52,28 @@ pub(crate) enum Heard {
     /// There is no use in trying this channel again; what there is to say if no other works.
     Gone {
         channel: Channel,
+        cause: String,
         failure: Failure,
     },
-    /// The credentials are refused: the wait ends.
+    /// The publisher refuses us: the wait ends.
     Refused(Failure),
 }
 
 /// What is wanted of a bus.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
-    pub(crate) prefixes: Vec<String>,
     pub(crate) snapshots: Vec<SnapshotScope>,
     pub(crate) after: Option<Cursor>,
     /// The cursor only stands for a time: that nobody knows it is no gap.
     pub(crate) is_time: bool,
+    /// Every event counts, not only the states of now: after a gap the stream goes on.
+    pub(crate) is_stream: bool,
 }
 
 /// Ends when nobody listens any more, or when there is no use in going on.
 pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
     let begin = |wanted: &Wanted| {
-        let prefixes = match wanted.prefixes.is_empty() {
-            true => vec![String::new()],
-            false => wanted.prefixes.clone(),
-        };
         let options = Options {
-            prefixes,
             snapshots: wanted.snapshots.clone(),
             after: wanted.after,
             connect_timeout: FOR_EVER,
@@ -92,7 +95,7 @@ pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
                 expects_unknown &= !matches!(update, Update::Event { .. });
                 let is_lost = matches!(&update, Update::Gap { reason, .. } if is_lost(reason));
                 let told = tell(update);
-                if is_lost && !wanted.snapshots.is_empty() {
+                if is_lost && !wanted.is_stream && !wanted.snapshots.is_empty() {
                     // What is there now is what counts: it is asked for again.
                     sleep(ANEW.saturating_sub(begun.elapsed())).await;
                     subscription = begin(&Wanted {
@@ -105,10 +108,11 @@ pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
             }
             Err(error) => {
                 let failure = connection_failure(&bus, &error);
-                let end = match error {
+                let end = match &error {
                     SubscriptionError::Refused { .. } => Heard::Refused(failure),
                     _ => Heard::Gone {
                         channel: Channel::Bus,
+                        cause: error.to_string(),
                         failure,
                     },
                 };
@@ -135,7 +139,18 @@ fn is_plain(reason: &GapReason) -> bool {
 
 fn tell(update: Update) -> Option<Heard> {
     Some(match update {
-        Update::Event { record, .. } => Heard::Event(record),
+        Update::Event {
+            record, in_snapshot, ..
+        } => Heard::Event {
+            channel: Channel::Bus,
+            record,
+            in_snapshot,
+        },
+        Update::Head {
+            head,
+            position: Some(position),
+            ..
+        } if position.seq >= head.seq => Heard::CaughtUp,
         Update::SnapshotEnd { subscription, count } => Heard::Snapshot { subscription, count },
         Update::Connected { extended } => Heard::Up {
             channel: Channel::Bus,
@@ -160,7 +175,7 @@ pub(crate) async fn hear_web_socket(server: Server, heard: Sender<Heard>) {
     loop {
         let error = match server.web_socket().await {
             Ok(mut socket) => {
-                retry = FIRST_RETRY;
+                let opened = Instant::now();
                 let up = Heard::Up {
                     channel: Channel::WebSocket,
                     is_known: false,
@@ -171,25 +186,34 @@ pub(crate) async fn hear_web_socket(server: Server, heard: Sender<Heard>) {
                 loop {
                     match socket.next().await {
                         Ok(Received::Event(record)) => {
-                            if heard.send(Heard::Event(record)).await.is_err() {
+                            retry = FIRST_RETRY;
+                            let event = Heard::Event {
+                                channel: Channel::WebSocket,
+                                record,
+                                in_snapshot: false,
+                            };
+                            if heard.send(event).await.is_err() {
                                 return;
                             }
                         }
                         Ok(Received::NoEvent { .. }) => {}
                         Err(error) => break error,
                     }
+                    if opened.elapsed() >= LAST_RETRY {
+                        retry = FIRST_RETRY;
+                    }
                 }
             }
             Err(error) => error,
         };
         let told = match &error {
-            ServerError::Refused { .. } => Heard::Refused(super::inquiry::failure(&server, &error)),
             error if error.is_temporary() => Heard::Down {
                 channel: Channel::WebSocket,
                 cause: error.to_string(),
             },
             error => Heard::Gone {
                 channel: Channel::WebSocket,
+                cause: error.to_string(),
                 failure: super::inquiry::failure(&server, error),
             },
         };

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use lavabus_protocol::event::{Event, state};
+use lavabus_protocol::event::{Event, health, state};
 use lavabus_protocol::{Kind, Record};
 
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::jq::Program;
 
 /// One condition, as `--for` names it. Of several, all must hold at the same time.
@@ -157,6 +160,46 @@ impl Conditions {
     /// None: a plain wait, for a job's end and what came of it.
     pub(super) fn is_empty(&self) -> bool {
         self.conditions.is_empty()
+    }
+
+    /// Whether they can be met by this kind of object. A word that LAVA does not know is only told: it may learn new ones.
+    pub(crate) fn check(&self, kind: Kind, context: &Context) -> Result<(), Failure> {
+        let (states, healths): (&[&str], &[&str]) = match kind {
+            Kind::Device => (&state::DEVICE, &health::DEVICE),
+            Kind::Worker => (&state::WORKER, &health::WORKER),
+            _ => (&state::JOB, &health::JOB),
+        };
+        let is_known = |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+        for condition in &self.conditions {
+            let (word, words) = match condition {
+                Condition::Finished | Condition::Running => {
+                    let state = if *condition == Condition::Finished {
+                        state::FINISHED
+                    } else {
+                        "Running"
+                    };
+                    if !is_known(states, state) {
+                        return Err(Failure::new(
+                            Exit::Usage,
+                            format!("no {kind} is ever {condition}"),
+                            format!("its states are {}", states.join(", ")),
+                            "--for state=… or health=…",
+                        ));
+                    }
+                    continue;
+                }
+                Condition::State(state) => (state, states),
+                Condition::Health(health) => (health, healths),
+                Condition::Jq(_) => continue,
+            };
+            if !is_known(words, word) {
+                context.notice(format_args!(
+                    "{condition} is nothing that LAVA says of a {kind}: {}",
+                    words.join(", ")
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether this state meets them all, or one of them never will be.

@@ -30,9 +30,9 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Contact {
     standing: [Standing; 3],
-    was_up: bool,
-    /// Since when nobody is heard.
-    silent_since: Option<Instant>,
+    was_up: [bool; 3],
+    /// Since when each is not up, if it is not.
+    since: [Instant; 3],
     connect_timeout: Duration,
     max_outage: Duration,
     cause: String,
@@ -42,8 +42,8 @@ impl Contact {
     pub(crate) fn new(now: Instant, connect_timeout: Duration, max_outage: Duration) -> Contact {
         Contact {
             standing: [Standing::Unknown; 3],
-            was_up: false,
-            silent_since: Some(now),
+            was_up: [false; 3],
+            since: [now; 3],
             connect_timeout,
             max_outage,
             cause: "nobody answered".to_owned(),
@@ -61,32 +61,46 @@ impl Contact {
 
     pub(crate) fn up(&mut self, channel: Channel) {
         self.standing[channel as usize] = Standing::Up;
-        self.was_up = true;
-        self.silent_since = None;
+        self.was_up[channel as usize] = true;
     }
 
     pub(crate) fn down(&mut self, channel: Channel, now: Instant, cause: String) {
+        if self.standing(channel) == Standing::Up {
+            self.since[channel as usize] = now;
+        }
         self.standing[channel as usize] = Standing::Down;
         self.cause = cause;
-        if !self.standing.contains(&Standing::Up) {
-            self.silent_since.get_or_insert(now);
-        }
     }
 
-    /// When it was silent for too long, if it stays so.
-    pub(crate) fn gives_up(&self) -> Option<Instant> {
-        let patience = match self.was_up {
+    /// When it was silent for too long, if it stays so. A bus that may be another lab's is nobody.
+    pub(crate) fn gives_up(&self, is_bus_trusted: bool) -> Option<Instant> {
+        let heard = self.heard(is_bus_trusted);
+        if heard.clone().any(|channel| self.standing(channel) == Standing::Up) {
+            return None;
+        }
+        let patience = match self.was_heard(is_bus_trusted) {
             true => self.max_outage,
             false => self.connect_timeout,
         };
         // What cannot be told is as far away as an instant can be for a person.
         const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        self.silent_since.map(|since| since + patience.min(FAR))
+        let since = heard.map(|channel| self.since[channel as usize]).max()?;
+        Some(since + patience.min(FAR))
+    }
+
+    fn heard(&self, is_bus_trusted: bool) -> impl Iterator<Item = Channel> + Clone {
+        let all = [Channel::Bus, Channel::WebSocket, Channel::Server];
+        all.into_iter()
+            .filter(move |channel| is_bus_trusted || *channel != Channel::Bus)
+    }
+
+    fn was_heard(&self, is_bus_trusted: bool) -> bool {
+        self.heard(is_bus_trusted).any(|channel| self.was_up[channel as usize])
     }
 
     /// What was lost last, and which patience has ended.
-    pub(crate) fn why(&self) -> (String, &str) {
-        let text = match self.was_up {
+    pub(crate) fn why(&self, is_bus_trusted: bool) -> (String, &str) {
+        let text = match self.was_heard(is_bus_trusted) {
             true => format!("nobody was heard for {:?}", self.max_outage),
             false => format!("no connection within {:?}", self.connect_timeout),
         };
@@ -105,12 +119,12 @@ mod tests {
     fn the_first_connection_has_its_own_patience() {
         let now = Instant::now();
         let mut contact = Contact::new(now, 30 * SECOND, 900 * SECOND);
-        assert_eq!(contact.gives_up(), Some(now + 30 * SECOND));
+        assert_eq!(contact.gives_up(true), Some(now + 30 * SECOND));
         contact.down(Channel::Bus, now + SECOND, "refused".into());
-        assert_eq!(contact.gives_up(), Some(now + 30 * SECOND));
-        assert_eq!(contact.why().1, "refused");
+        assert_eq!(contact.gives_up(true), Some(now + 30 * SECOND));
+        assert_eq!(contact.why(true).1, "refused");
         contact.up(Channel::Server);
-        assert_eq!(contact.gives_up(), None);
+        assert_eq!(contact.gives_up(true), None);
         assert!(!contact.is_pushed());
     }
 
@@ -121,13 +135,25 @@ mod tests {
         contact.up(Channel::Bus);
         contact.up(Channel::Server);
         contact.down(Channel::Bus, now + SECOND, "lost".into());
-        assert_eq!(contact.gives_up(), None);
+        assert_eq!(contact.gives_up(true), None);
         contact.down(Channel::Server, now + 2 * SECOND, "502".into());
-        assert_eq!(contact.gives_up(), Some(now + 902 * SECOND));
+        assert_eq!(contact.gives_up(true), Some(now + 902 * SECOND));
         contact.down(Channel::Bus, now + 3 * SECOND, "again".into());
-        assert_eq!(contact.gives_up(), Some(now + 902 * SECOND));
+        assert_eq!(contact.gives_up(true), Some(now + 902 * SECOND));
         contact.up(Channel::WebSocket);
         assert!(contact.is_pushed());
-        assert_eq!(contact.gives_up(), None);
+        assert_eq!(contact.gives_up(true), None);
+    }
+
+    #[test]
+    fn a_bus_that_is_not_trusted_is_nobody() {
+        let now = Instant::now();
+        let mut contact = Contact::new(now, 30 * SECOND, 900 * SECOND);
+        contact.up(Channel::Bus);
+        assert_eq!(contact.gives_up(true), None);
+        assert_eq!(contact.gives_up(false), Some(now + 30 * SECOND));
+        contact.up(Channel::Server);
+        contact.down(Channel::Server, now + SECOND, "502".into());
+        assert_eq!(contact.gives_up(false), Some(now + 901 * SECOND));
     }
 }

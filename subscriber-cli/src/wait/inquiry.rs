@@ -1,10 +1,10 @@
 //! LAVA itself is asked: what an object's state is, and what there is to say when it does not answer.
 
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lavabus_client::new_event;
-use lavabus_lava::{Answer, Server, ServerError};
+use lavabus_lava::{Server, ServerError};
 use lavabus_protocol::{Kind, Record};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -28,18 +28,20 @@ const LAST_POLL: Duration = Duration::from_secs(15);
 
 /// What LAVA says of an object, put as an event is.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) record: Record,
-    pub(crate) server_time: Option<Timestamp>,
-}
+pub(crate) struct Said(pub(crate) Record);
 
 /// Asks LAVA of several objects, and knows when to ask again.
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     server: Server,
     asking: JoinSet<(usize, Result<Said, ServerError>)>,
-    /// Not asked yet in this round.
-    queue: Vec<(usize, Object)>,
+    on_their_way: HashSet<usize>,
+    /// Not asked yet.
+    queue: VecDeque<(usize, Object)>,
+    /// The object that was asked of last.
+    last: usize,
+    /// When the last round began.
+    began: Option<Instant>,
     due: Option<Instant>,
     poll: Duration,
     is_second_due: bool,
@@ -50,7 +52,10 @@ impl Inquiry {
         Inquiry {
             server,
             asking: JoinSet::new(),
-            queue: Vec::new(),
+            on_their_way: HashSet::new(),
+            queue: VecDeque::new(),
+            last: usize::MAX,
+            began: None,
             due: Some(Instant::now()),
             poll: FIRST_POLL,
             is_second_due: false,
@@ -76,7 +81,8 @@ impl Inquiry {
     pub(crate) fn look_twice(&mut self, now: Instant) {
         self.poll = FIRST_POLL;
         self.is_second_due = true;
-        self.ask_at(now);
+        // A connection that comes and goes is no reason to ask more often.
+        self.ask_at(self.began.map_or(now, |began| now.max(began + SECOND_LOOK)));
     }
 
     /// Something changed: who polls asks more often again.
@@ -84,20 +90,28 @@ impl Inquiry {
         self.poll = FIRST_POLL;
     }
 
-    /// Begins to ask of these objects. What the round before has not asked yet is left to this one.
+    /// Begins to ask of these objects, but for those of which it is asked anyway; going on behind the last one, so that
+    /// each has its turn.
     pub(crate) fn ask(&mut self, objects: impl Iterator<Item = (usize, Object)>) {
-        self.due = None;
-        self.queue = objects.collect();
-        // The next is taken from the end.
-        self.queue.reverse();
+        (self.due, self.began) = (None, Some(Instant::now()));
+        let is_asked =
+            |index: &usize| self.on_their_way.contains(index) || self.queue.iter().any(|(queued, _)| queued == index);
+        let mut objects: Vec<(usize, Object)> = objects.filter(|(index, _)| !is_asked(index)).collect();
+        let behind = objects
+            .iter()
+            .position(|(index, _)| self.last != usize::MAX && *index > self.last);
+        objects.rotate_left(behind.unwrap_or(0));
+        self.queue.extend(objects);
         self.fill();
     }
 
     fn fill(&mut self) {
-        while self.asking.len() < AT_ONCE
-            && let Some((index, object)) = self.queue.pop()
+        while self.on_their_way.len() < AT_ONCE
+            && let Some((index, object)) = self.queue.pop_front()
         {
             let server = self.server.clone();
+            self.last = index;
+            self.on_their_way.insert(index);
             self.asking.spawn(async move { (index, ask(&server, &object).await) });
         }
     }
@@ -106,12 +120,14 @@ impl Inquiry {
     pub(crate) async fn next(&mut self) -> (usize, Result<Said, ServerError>) {
         loop {
             match self.asking.join_next().await {
-                Some(Ok(answer)) => {
+                Some(Ok((index, answer))) => {
+                    self.on_their_way.remove(&index);
                     self.fill();
-                    return answer;
+                    return (index, answer);
                 }
                 Some(Err(panicked)) if panicked.is_panic() => std::panic::resume_unwind(panicked.into_panic()),
-                Some(Err(_)) => self.fill(),
+                // Nobody cancels them.
+                Some(Err(_)) => {}
                 None => std::future::pending().await,
             }
         }
@@ -145,13 +161,13 @@ async fn ask(server: &Server, object: &Object) -> Result<Said, ServerError> {
                 "device": device.name, "device_type": device.device_type, "worker": device.worker,
                 "state": device.state, "health": device.health,
             });
-            Ok(said(object, &answer, data, "lavaserver"))
+            Ok(said(object, data, "lavaserver"))
         }
         Kind::Worker => {
             let answer = server.worker(&object.id).await?;
             let worker = &answer.value;
             let data = json!({"hostname": worker.name, "state": worker.state, "health": worker.health});
-            Ok(said(object, &answer, data, "lavaserver"))
+            Ok(said(object, data, "lavaserver"))
         }
         _ => {
             let answer = server.job(&object.id).await?;
@@ -173,18 +189,14 @@ async fn ask(server: &Server, object: &Object) -> Result<Said, ServerError> {
                 }
             }
             let submitter = job.submitter.clone();
-            Ok(said(object, &answer, data, &submitter))
+            Ok(said(object, data, &submitter))
         }
     }
 }
 
-fn said<T>(object: &Object, answer: &Answer<T>, data: Value, user: &str) -> Said {
+fn said(object: &Object, data: Value, user: &str) -> Said {
     let topic = format!("lava.{}", object.kind.as_str());
-    let record = new_event(&topic, user, &data.to_string()).expect("a topic and an object, as a publisher wants them");
-    Said {
-        record,
-        server_time: answer.server_time,
-    }
+    Said(new_event(&topic, user, &data.to_string()).expect("a topic and an object, as a publisher wants them"))
 }
 
 /// What to say when LAVA's answer ends a command.

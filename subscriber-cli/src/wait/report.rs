@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tracker::{Tracked, Tracker};
-use crate::context::Context;
+use crate::context::{Context, say};
 use crate::exit::Exit;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -78,8 +78,8 @@ pub(crate) struct Screen(Option<ProgressBar>);
 impl Screen {
     pub(crate) fn say(&self, line: impl std::fmt::Display) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say(&line)),
+            None => say(&line),
         }
     }
 }

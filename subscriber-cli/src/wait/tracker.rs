@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lavabus_protocol::event::{Event, JobId};
-use lavabus_protocol::{Kind, Record};
+use lavabus_protocol::{EventId, Kind, Record};
 
 use super::condition::{Conditions, Judgement, Known};
 use crate::exit::Exit;
@@ -53,8 +53,8 @@ pub(crate) struct Verdict {
 pub(crate) enum Source {
     /// An event: true at the time that its sender wrote.
     Event,
-    /// The server was asked: true at its time of then, cut to whole seconds.
-    Answer(Option<Timestamp>),
+    /// The server was asked: true since the wait began.
+    Answer,
 }
 
 /// One object that is waited for.
@@ -62,8 +62,8 @@ pub(crate) enum Source {
 pub(crate) struct Tracked {
     pub(crate) object: Object,
     pub(super) known: Option<Known>,
-    /// The time of what is known.
-    as_of: Option<Timestamp>,
+    /// The latest event's time by its sender's clock, and the event.
+    latest: Option<(Timestamp, EventId)>,
     pub(crate) verdict: Option<Verdict>,
 }
 
@@ -84,12 +84,16 @@ impl Tracked {
         self.known.as_ref().is_some_and(Known::is_finished)
     }
 
-    fn is_stale(&self, new: &Known, at: Option<Timestamp>) -> bool {
+    /// Events are compared with events only: the clocks of who answers and of who sends need not agree.
+    fn is_stale(&self, new: &Known, source: Source) -> bool {
         let Some(known) = &self.known else { return false };
         if new.kind == Kind::Testjob {
             return new.progress() < known.progress() || known.is_finished();
         }
-        matches!((at, self.as_of), (Some(at), Some(as_of)) if at < as_of)
+        match (source, self.latest, sent(&new.record)) {
+            (Source::Event, Some((latest, id)), Some(at)) => at < latest || id == new.record.uuid,
+            _ => false,
+        }
     }
 }
 
@@ -117,7 +121,7 @@ impl Tracker {
         let tracked = objects.into_iter().map(|object| Tracked {
             object,
             known: None,
-            as_of: None,
+            latest: None,
             verdict: None,
         });
         Tracker {
@@ -130,6 +134,17 @@ impl Tracker {
 
     pub(crate) fn tracked(&self) -> &[Tracked] {
         &self.tracked
+    }
+
+    /// The objects whose state this event tells.
+    pub(crate) fn told_of(&self, record: &Record) -> Vec<usize> {
+        let event = record.event();
+        let told = self
+            .tracked
+            .iter()
+            .enumerate()
+            .filter(|(_, tracked)| tracked.object.is_told_by(&event));
+        told.map(|(index, _)| index).collect()
     }
 
     /// Takes what an event or an answer says. Returns the objects of which something new is known.
@@ -146,12 +161,8 @@ impl Tracker {
 
     fn tell_one(&mut self, index: usize, record: &Record, event: &Event, source: Source) -> bool {
         let tracked = &mut self.tracked[index];
-        let at = match source {
-            Source::Event => sent(record),
-            Source::Answer(at) => at,
-        };
         let known = Known::new(record.clone(), event);
-        if tracked.verdict.is_some() || tracked.is_stale(&known, at) {
+        if tracked.verdict.is_some() || tracked.is_stale(&known, source) {
             return false;
         }
         let is_new = tracked
@@ -167,7 +178,9 @@ impl Tracker {
             },
         };
         tracked.known = Some(known);
-        tracked.as_of = at.or(tracked.as_of);
+        if let (Source::Event, Some(at)) = (source, sent(record)) {
+            tracked.latest = Some((at, record.uuid));
+        }
         if let Some(verdict) = verdict {
             self.decide(index, verdict);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lavabus_lava::{Server, ServerError};
 use lavabus_protocol::{Kind, Record, SnapshotScope, SubscriptionOption};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::channel::{Heard, Wanted, hear_bus, hear_web_socket};
@@ -14,6 +14,7 @@ use super::contact::{Channel, Contact, Standing};
 use super::inquiry::{self, Inquiry, Said};
 use super::report::Report;
 use super::tracker::{Object, Source, Tracker};
+use super::trust::{Proof, Trust};
 use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -23,6 +24,8 @@ use crate::failure::Failure;
 const AHEAD: usize = 1024;
 /// Events about jobs that are kept while a submission is on its way.
 const HELD: usize = 10_000;
+/// A job that LAVA has just made is believed to be gone after it was not there for so long.
+const OWN_GONE: Duration = Duration::from_secs(30);
 
 /// How patient a wait is.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +61,16 @@ pub(crate) struct Watch<'c> {
     is_known: bool,
     /// What it is to answer for, and has not yet.
     open_snapshots: Vec<String>,
-    /// Objects of which LAVA says that they are not there.
-    absent: Vec<usize>,
+    /// Objects of which LAVA says that they are not there, and since when.
+    absent: Vec<(usize, Instant)>,
+    /// LAVA has just made the objects: that it does not know them must last.
+    is_own: bool,
+    trust: Trust,
+    /// The publisher has told all up to now, since it was connected to.
+    is_caught_up: bool,
+    /// Events may have been missed since the beginning.
+    has_lapsed: bool,
+    bus_task: Option<AbortHandle>,
     /// There was a connection to the bus, and then none.
     was_bus_lost: bool,
     is_web_socket_begun: bool,
@@ -100,6 +111,11 @@ impl<'c> Watch<'c> {
             is_known: false,
             open_snapshots: wanted.snapshots.iter().map(open).collect(),
             absent: Vec::new(),
+            is_own: false,
+            trust: Trust::new(sources.is_bus_guessed && sources.server.is_some()),
+            is_caught_up: false,
+            has_lapsed: false,
+            bus_task: None,
             was_bus_lost: false,
             is_web_socket_begun: false,
             is_polling_told: false,
@@ -108,7 +124,7 @@ impl<'c> Watch<'c> {
             sources,
         };
         match watch.sources.bus.clone() {
-            Some(bus) => drop(watch.tasks.spawn(hear_bus(bus, wanted, watch.sender.clone()))),
+            Some(bus) => watch.bus_task = Some(watch.tasks.spawn(hear_bus(bus, wanted, watch.sender.clone()))),
             None => watch.begin_web_socket(),
         }
         watch
@@ -144,11 +160,24 @@ impl<'c> Watch<'c> {
             && (!self.is_web_socket_begun || is_down(Channel::WebSocket))
     }
 
+    /// LAVA has just made what is tracked.
+    pub(crate) fn objects_are_own(&mut self) {
+        self.is_own = true;
+    }
+
+    /// Sources of which the bus is known to be the server's, or left out.
+    pub(crate) fn sources(&self) -> Sources {
+        Sources {
+            is_bus_guessed: !self.trust.is_proven(),
+            ..self.sources.clone()
+        }
+    }
+
     /// Hears and holds while `work` is being done; what was heard of jobs is given back.
     pub(crate) async fn hold_while<T>(
         &mut self,
         work: impl Future<Output = T>,
-    ) -> Result<(T, VecDeque<Record>), Failure> {
+    ) -> Result<(T, VecDeque<(Channel, Record)>), Failure> {
         let mut held = VecDeque::new();
         tokio::pin!(work);
         loop {
@@ -156,9 +185,9 @@ impl<'c> Watch<'c> {
             tokio::select! {
                 done = &mut work => return Ok((done, held)),
                 Some(heard) = self.heard.recv() => match heard {
-                    Heard::Event(record) => {
+                    Heard::Event { channel, record, .. } => {
                         if record.event().kind() == Kind::Testjob {
-                            held.push_back(record);
+                            held.push_back((channel, record));
                             if held.len() > HELD {
                                 held.pop_front();
                             }
@@ -185,23 +214,59 @@ impl<'c> Watch<'c> {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(false);
             }
-            if let Some(record) = self.step(tracker, deadline).await?
-                && !tracker.tell(&record, Source::Event).is_empty()
-                && let Some(inquiry) = &mut self.inquiry
-            {
-                inquiry.is_lively();
+            if let Some((record, _)) = self.step(tracker, deadline).await? {
+                self.tell(tracker, &record);
             }
         }
     }
 
-    /// One thing that is heard, answered or due. An event is given back; answers are told to the tracker.
-    /// Cancel-safe.
+    fn tell(&mut self, tracker: &mut Tracker, record: &Record) {
+        if !tracker.tell(record, Source::Event).is_empty()
+            && let Some(inquiry) = &mut self.inquiry
+        {
+            inquiry.is_lively();
+        }
+    }
+
+    /// Tells what was held before there was a tracker.
+    pub(crate) fn tell_held(&mut self, tracker: &mut Tracker, held: Vec<(Channel, Record)>) {
+        for (channel, record) in held {
+            if let Some(record) = self.trusted(channel, record, tracker) {
+                self.tell(tracker, &record);
+            }
+        }
+    }
+
+    /// An event that counts; one about what is tracked, of a bus that may be another lab's, waits for LAVA's word.
+    fn trusted(&mut self, channel: Channel, record: Record, tracker: &Tracker) -> Option<Record> {
+        if channel == Channel::Bus && self.sources.bus.is_none() {
+            // Of a bus that is left.
+            return None;
+        }
+        if channel != Channel::Bus || self.trust.is_proven() {
+            return Some(record);
+        }
+        let told_of = tracker.told_of(&record);
+        if told_of.is_empty() {
+            return Some(record);
+        }
+        for index in told_of {
+            self.trust.hold(index, record.clone());
+        }
+        if let Some(inquiry) = &mut self.inquiry {
+            inquiry.ask_at(Instant::now());
+        }
+        None
+    }
+
+    /// One thing that is heard, answered or due. An event is given back, with whether it is of a snapshot; answers are
+    /// told to the tracker. Cancel-safe.
     pub(crate) async fn step(
         &mut self,
         tracker: &mut Tracker,
         deadline: Option<Instant>,
-    ) -> Result<Option<Record>, Failure> {
-        let give_up = self.contact.gives_up();
+    ) -> Result<Option<(Record, bool)>, Failure> {
+        let give_up = self.contact.gives_up(self.trust.is_proven());
         let due = self.inquiry.as_ref().and_then(Inquiry::due);
         let answer = async {
             match &mut self.inquiry {
@@ -213,7 +278,9 @@ impl<'c> Watch<'c> {
         tokio::select! {
             biased;
             Some(heard) = self.heard.recv() => match heard {
-                Heard::Event(record) => return Ok(Some(record)),
+                Heard::Event { channel, record, in_snapshot } => {
+                    return Ok(self.trusted(channel, record, tracker).map(|record| (record, in_snapshot)));
+                }
                 heard => self.take(heard)?,
             },
             (index, answer) = answer => self.take_answer(index, answer, tracker)?,
@@ -227,7 +294,8 @@ impl<'c> Watch<'c> {
 
     fn take(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
-            Heard::Event(_) => {}
+            Heard::Event { .. } => {}
+            Heard::CaughtUp => self.is_caught_up = true,
             Heard::Up { channel, is_known } => {
                 self.contact.up(channel);
                 self.last_failure = None;
@@ -239,6 +307,10 @@ impl<'c> Watch<'c> {
                 if self.is_known && channel == Channel::Bus && std::mem::take(&mut self.was_bus_lost) {
                     // What was on its way to the publisher when it ended is in no journal.
                     self.look_now();
+                }
+                if channel == Channel::Bus && !is_known && self.sources.is_bus_guessed {
+                    // It may not be LAVA's at all.
+                    self.begin_web_socket();
                 }
                 if !self.is_known {
                     self.look_now();
@@ -254,15 +326,20 @@ impl<'c> Watch<'c> {
             Heard::Down { channel, cause } => {
                 self.lost(channel, cause);
             }
-            Heard::Gone { channel, failure } => {
-                self.lost(channel, failure.to_string());
+            Heard::Gone {
+                channel,
+                cause,
+                failure,
+            } => {
+                self.lost(channel, cause);
                 if channel == Channel::Bus {
                     // Nobody else is there who could be heard.
                     if !self.is_web_socket_begun && self.inquiry.is_none() {
                         return Err(failure);
                     }
-                    self.last_failure = Some(failure);
                 }
+                // LAVA's answer clears it: a token that it takes is a good one.
+                self.last_failure = Some(failure);
             }
             Heard::Refused(failure) => return Err(failure),
             Heard::Snapshot { subscription, count } => {
@@ -280,6 +357,7 @@ impl<'c> Watch<'c> {
                 }
             }
             Heard::NoSnapshot => {
+                self.has_lapsed = true;
                 self.is_known = false;
                 self.open_snapshots.clear();
                 self.look_now();
@@ -291,6 +369,7 @@ impl<'c> Watch<'c> {
                 }
             }
             Heard::Gap(text) => {
+                self.has_lapsed = true;
                 if self.patience.strict {
                     return Err(Failure::new(
                         Exit::Gap,
@@ -332,7 +411,9 @@ impl<'c> Watch<'c> {
         }
         self.contact.down(channel, Instant::now(), cause);
         if channel == Channel::Bus {
-            self.is_known = false;
+            // A plain publisher cannot tell what was missed.
+            self.has_lapsed |= was_up && !self.is_known;
+            (self.is_known, self.is_caught_up) = (false, false);
             self.was_bus_lost |= was_up;
             if self.sources.is_bus_guessed || was_up {
                 self.begin_web_socket();
@@ -365,8 +446,14 @@ impl<'c> Watch<'c> {
             Ok(said) => {
                 self.contact.up(Channel::Server);
                 self.last_failure = None;
-                self.absent.retain(|absent| *absent != index);
-                if !tracker.tell(&said.record, Source::Answer(said.server_time)).is_empty()
+                self.absent.retain(|(absent, _)| *absent != index);
+                let Said(record) = said;
+                match self.trust.compare(index, &record) {
+                    Proof::Same(held) => held.iter().for_each(|held| self.tell(tracker, held)),
+                    Proof::Other(difference) => self.distrust(&difference),
+                    Proof::None => {}
+                }
+                if !tracker.tell(&record, Source::Answer).is_empty()
                     && let Some(inquiry) = &mut self.inquiry
                 {
                     inquiry.is_lively();
@@ -374,8 +461,8 @@ impl<'c> Watch<'c> {
             }
             Err(ServerError::NotFound { .. }) => {
                 self.contact.up(Channel::Server);
-                if !self.absent.contains(&index) {
-                    self.absent.push(index);
+                if !self.absent.iter().any(|(absent, _)| *absent == index) {
+                    self.absent.push((index, Instant::now()));
                 }
             }
             Err(error @ ServerError::Refused { .. }) => {
@@ -416,6 +503,21 @@ impl<'c> Watch<'c> {
         Ok(())
     }
 
+    /// Every event since the beginning was heard, and what was before it was told or replayed if `is_known`.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        self.contact.standing(Channel::Bus) == Standing::Up && !self.has_lapsed
+    }
+
+    /// The publisher resumes and replays.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// What was asked for of the past is told.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.is_known && self.is_caught_up
+    }
+
     /// Events come, but what was before is not told.
     pub(crate) fn is_without_past(&self) -> bool {
         !self.is_known && (self.contact.is_pushed() || self.is_unheard())
@@ -428,7 +530,7 @@ impl<'c> Watch<'c> {
 
     /// The publisher tells everything: LAVA need not be asked.
     fn is_settled(&self) -> bool {
-        self.is_known && self.contact.standing(Channel::Bus) == Standing::Up
+        self.is_known && self.trust.is_proven() && self.contact.standing(Channel::Bus) == Standing::Up
     }
 
     /// What LAVA does not know is not there, if the bus has not heard of it either.
@@ -438,18 +540,37 @@ impl<'c> Watch<'c> {
             Standing::Up => self.is_known && !self.open_snapshots.is_empty(),
             Standing::Down => false,
         };
-        if !bus_may_know {
-            for index in self.absent.drain(..) {
-                tracker.tell_absent(index);
+        if bus_may_know {
+            return;
+        }
+        let is_believed = |since: Instant| !self.is_own || since.elapsed() >= OWN_GONE;
+        for (index, since) in &self.absent {
+            if is_believed(*since) {
+                tracker.tell_absent(*index);
             }
         }
+    }
+
+    /// The bus that was guessed is another lab's: it is left.
+    fn distrust(&mut self, difference: &str) {
+        if let Some(task) = self.bus_task.take() {
+            task.abort();
+        }
+        let bus = self.name(Channel::Bus);
+        self.sources.bus = None;
+        self.open_snapshots.clear();
+        self.context.notice(format_args!(
+            "{bus} is not the bus of {}, and is not heard any more: {difference}",
+            self.name(Channel::Server)
+        ));
+        self.lost(Channel::Bus, "it is another lab's".to_owned());
     }
 
     fn give_up(&mut self) -> Failure {
         if let Some(failure) = self.last_failure.take() {
             return failure;
         }
-        let (what, cause) = self.contact.why();
+        let (what, cause) = self.contact.why(self.trust.is_proven());
         let hint = match self.sources.server {
             Some(_) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage",
             None => "another --bus ENDPOINT, an identity (-i), or a longer --connect-timeout or --max-outage",

@@ -20,8 +20,9 @@ impl Script {
             let mut requests = Vec::new();
             for answer in answers {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                requests.push(request(&mut stream).await);
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                let request = request(&mut stream).await;
+                stream.write_all(echoing(&answer, &request).as_bytes()).await.unwrap();
+                requests.push(request);
                 stream.shutdown().await.unwrap();
             }
             requests
@@ -72,6 +73,28 @@ pub async fn request(stream: &mut TcpStream) -> String {
         let read = stream.read_buf(&mut bytes).await.unwrap();
         assert!(read > 0, "the request ended early");
     }
+}
+
+/// What stands in an answer where the request's `Authorization` is to be repeated. It is as long as what takes its
+/// place, so that the length of the answer stays right.
+pub const ECHO_TOKEN: &str = "##TOKEN#####";
+/// The same of `Basic` of ada:s3cret.
+pub const ECHO_BASIC: &str = "##BASIC###############";
+
+/// The answer with the request's own `Authorization` in it.
+pub fn echoing(answer: &str, request: &str) -> String {
+    let mut answer = answer.to_owned();
+    for mark in [ECHO_TOKEN, ECHO_BASIC] {
+        if answer.contains(mark) {
+            let sent = request
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: "))
+                .unwrap();
+            assert_eq!(sent.len(), mark.len(), "{sent}");
+            answer = answer.replace(mark, sent);
+        }
+    }
+    answer
 }
 
 /// An answer with a status line such as `200 OK`.
