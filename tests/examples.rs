@@ -132,7 +132,7 @@ async fn submit_and_wait_does_not_submit_again_what_may_be_there() {
     let running = cli.start_command(script(&cli, "submit-and-wait.sh", &[]));
     let ended = running.ended_within(2 * LONG).with(20);
     ended
-        .said("it is not known whether")
+        .said("seems not to be submitted")
         .said("job.yaml: LAVA cannot be reached");
     let requests = lava.requests();
     let posted = requests.iter().filter(|request| *request == "POST /api/v0.2/jobs/");

@@ -38,6 +38,8 @@ use crate::sources::sources;
 
 /// A publisher answers for so many on one connection.
 const MOST: usize = 256;
+/// To look once takes no longer.
+const ONE_LOOK: Duration = Duration::from_secs(3);
 /// Why a job ended is not worth more time than this.
 const CAUSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -108,7 +110,7 @@ pub struct ConditionArguments {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Patience")]
 pub struct PatienceArguments {
-    /// End with 124 after this time
+    /// End with 124 after this time; 0s: look once
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 
@@ -136,7 +138,8 @@ impl PatienceArguments {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // What is beyond the clock is no limit.
-        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+        let timeout = self.timeout?;
+        Instant::now().checked_add(if timeout.is_zero() { ONE_LOOK } else { timeout })
     }
 }
 

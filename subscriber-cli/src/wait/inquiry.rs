@@ -203,12 +203,18 @@ fn said(object: &Object, data: Value, user: &str) -> Said {
 pub(crate) fn failure(server: &Server, error: &ServerError) -> Failure {
     let host = server.uri();
     match error {
-        ServerError::Refused { message, .. } => Failure::new(
-            Exit::CredentialsRefused,
-            format!("{host} refused the credentials"),
-            message,
-            "a valid token: `lavabus doctor` says which identity is used",
-        ),
+        ServerError::Refused { message, .. } => {
+            let hint = match message.to_ascii_lowercase().contains("permission") {
+                true => "a user who may do that: `lavabus doctor` says who we are",
+                false => "a valid token: `lavabus doctor` says which identity is used",
+            };
+            Failure::new(
+                Exit::CredentialsRefused,
+                format!("{host} refused the credentials"),
+                message,
+                hint,
+            )
+        }
         ServerError::NotFound { what } => Failure::new(
             Exit::NoSuchObject,
             format!("{host} has no {what}"),

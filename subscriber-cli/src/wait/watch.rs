@@ -351,7 +351,7 @@ impl<'c> Watch<'c> {
                     match &mut self.inquiry {
                         Some(inquiry) => inquiry.ask_at(Instant::now()),
                         None => self.context.notice(format_args!(
-                            "nothing was heard of {object} yet: it is waited for its first event (an identity, -i, would let LAVA be asked)"
+                            "nothing was heard of {object} yet: it is waited for its first event (with an identity, by -i or LAVABUS_URI, LAVA could be asked)"
                         )),
                     }
                 }
@@ -573,7 +573,9 @@ impl<'c> Watch<'c> {
         let (what, cause) = self.contact.why(self.trust.is_proven());
         let hint = match self.sources.server {
             Some(_) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage",
-            None => "another --bus ENDPOINT, an identity (-i), or a longer --connect-timeout or --max-outage",
+            None => {
+                "another --bus ENDPOINT, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+            }
         };
         Failure::new(Exit::NoConnection, what, cause, hint)
     }
