@@ -1,6 +1,6 @@
 //! `lavabus wait`: until a job, a device or a worker is as it should be, or an event comes.
 //!
-//! The verdict is a pure function of what was heard ([`condition`], [`tracker`]); `watch` hears and asks.
+//! The verdict is a pure function of what was heard (`condition`, `tracker`); `watch` hears and asks.
 
 pub(crate) mod channel;
 pub(crate) mod condition;
