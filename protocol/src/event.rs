@@ -6,6 +6,7 @@
 mod fields;
 mod job_id;
 mod lava;
+mod own;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 
 pub use self::job_id::JobId;
 pub use self::lava::{Device, Job, TestEvent, Worker, health, state};
+pub use self::own::{Attempt, Fault, Stage, TestResult, error_type, outcome};
 
 use self::fields::Fields;
 use crate::envelope::Envelope;
@@ -49,6 +51,14 @@ pub enum Body {
     Worker(Worker),
     /// Of [`Kind::Event`].
     Message(TestEvent),
+    /// Of [`Kind::Attempt`].
+    Attempt(Box<Attempt>),
+    /// Of [`Kind::Stage`].
+    Stage(Box<Stage>),
+    /// Of [`Kind::Fault`].
+    Fault(Box<Fault>),
+    /// Of [`Kind::Result`].
+    Result(Box<TestResult>),
     /// Of any other kind: its keys, but for those whose values cannot be represented.
     Other(Map<String, Value>),
 }
@@ -63,8 +73,11 @@ impl Event {
             Kind::Testjob => Body::Job(Box::new(Job::read(&fields))),
             Kind::Worker => Body::Worker(Worker::read(&fields)),
             Kind::Event => Body::Message(TestEvent::read(&fields)),
-            Kind::Attempt | Kind::Stage | Kind::Fault | Kind::Result | Kind::Other => {
-                // An attempt calls its job `job_id`.
+            Kind::Attempt => Body::Attempt(Box::new(Attempt::read(&fields))),
+            Kind::Stage => Body::Stage(Box::new(Stage::read(&fields))),
+            Kind::Fault => Body::Fault(Box::new(Fault::read(&fields))),
+            Kind::Result => Body::Result(Box::new(TestResult::read(&fields))),
+            Kind::Other => {
                 other_job = fields.job("job").or_else(|| fields.job("job_id"));
                 Body::Other(fields.to_map())
             }
@@ -88,6 +101,10 @@ impl Event {
             Body::Device(device) => device.job.as_ref(),
             Body::Job(job) => job.job.as_ref(),
             Body::Message(message) => message.job.as_ref(),
+            Body::Attempt(attempt) => attempt.job.as_ref(),
+            Body::Stage(stage) => stage.job.as_ref(),
+            Body::Fault(fault) => fault.job.as_ref(),
+            Body::Result(result) => result.job.as_ref(),
             Body::Other(_) => self.other_job.as_ref(),
             Body::Worker(_) => None,
         }
@@ -112,8 +129,11 @@ impl Event {
         match &self.body {
             Body::Device(device) => device.device.as_deref(),
             Body::Job(job) => job.device.as_deref(),
+            Body::Attempt(attempt) => attempt.device.as_deref(),
+            Body::Fault(fault) => fault.on_device(),
+            Body::Result(result) => result.device.as_deref(),
             Body::Other(map) => map_text(map, "device"),
-            Body::Worker(_) | Body::Message(_) => None,
+            Body::Worker(_) | Body::Message(_) | Body::Stage(_) => None,
         }
     }
 
@@ -123,7 +143,7 @@ impl Event {
             Body::Device(device) => device.device_type.as_deref(),
             Body::Job(job) => job.device_type.as_deref(),
             Body::Other(map) => map_text(map, "device_type"),
-            Body::Worker(_) | Body::Message(_) => None,
+            _ => None,
         }
     }
 
@@ -133,8 +153,9 @@ impl Event {
             Body::Device(device) => device.worker.as_deref(),
             Body::Job(job) => job.worker.as_deref(),
             Body::Worker(worker) => worker.hostname.as_deref(),
+            Body::Fault(fault) => fault.subject.as_deref()?.strip_prefix("worker/"),
             Body::Other(map) => map_text(map, "worker"),
-            Body::Message(_) => None,
+            _ => None,
         }
     }
 
@@ -145,7 +166,7 @@ impl Event {
             Body::Job(job) => job.state.as_deref(),
             Body::Worker(worker) => worker.state.as_deref(),
             Body::Other(map) => map_text(map, "state"),
-            Body::Message(_) => None,
+            _ => None,
         }
     }
 
@@ -156,7 +177,7 @@ impl Event {
             Body::Job(job) => job.health.as_deref(),
             Body::Worker(worker) => worker.health.as_deref(),
             Body::Other(map) => map_text(map, "health"),
-            Body::Message(_) => None,
+            _ => None,
         }
     }
 
@@ -165,23 +186,47 @@ impl Event {
         match &self.body {
             Body::Job(job) => job.submitter.as_deref(),
             Body::Other(map) => map_text(map, "submitter"),
-            Body::Device(_) | Body::Worker(_) | Body::Message(_) => None,
+            _ => None,
         }
     }
 
-    /// The message of a test shell, or of one of our own kinds.
+    /// The message of a test shell, a fault or a stage, the note of a result, the detail of an attempt.
     pub fn message(&self) -> Option<&str> {
         match &self.body {
             Body::Message(message) => message.message.as_deref(),
+            Body::Attempt(attempt) => attempt.detail.as_deref(),
+            Body::Stage(stage) => stage.message.as_deref(),
+            Body::Fault(fault) => fault.message.as_deref(),
+            Body::Result(result) => result.note.as_deref(),
             Body::Other(map) => map_text(map, "message"),
             Body::Device(_) | Body::Job(_) | Body::Worker(_) => None,
         }
     }
 
-    /// A text under `key`, of a kind that has no type here.
-    pub fn other(&self, key: &str) -> Option<&str> {
+    /// The service of a stage.
+    pub fn service(&self) -> Option<&str> {
         match &self.body {
-            Body::Other(map) => map_text(map, key),
+            Body::Stage(stage) => stage.service.as_deref(),
+            Body::Other(map) => map_text(map, "service"),
+            _ => None,
+        }
+    }
+
+    /// The status of a stage, or of a run of tests.
+    pub fn status(&self) -> Option<&str> {
+        match &self.body {
+            Body::Stage(stage) => stage.status.as_deref(),
+            Body::Result(result) => result.status.as_deref(),
+            Body::Other(map) => map_text(map, "status"),
+            _ => None,
+        }
+    }
+
+    /// The account of a stage.
+    pub fn account(&self) -> Option<&str> {
+        match &self.body {
+            Body::Stage(stage) => stage.account.as_deref(),
+            Body::Other(map) => map_text(map, "account"),
             _ => None,
         }
     }
@@ -201,7 +246,7 @@ impl Event {
             Body::Device(device) => device.device.clone()?,
             Body::Job(job) => job.job.as_ref()?.to_string(),
             Body::Worker(worker) => worker.hostname.clone()?,
-            Body::Message(_) | Body::Other(_) => return None,
+            _ => return None,
         };
         (!name.is_empty()).then_some((self.kind, name))
     }
@@ -330,17 +375,29 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_keep_their_keys() {
+    fn our_kinds_are_read_and_others_keep_their_keys() {
         let event = Event::read(Kind::Attempt, r#"{"device": "qemu-01", "job_id": 12, "exit_code": 1}"#);
         assert_eq!(event.device(), Some("qemu-01"));
         assert!(event.mentions_job(&id("12")));
         assert_eq!(event.entity(), None);
-        let Body::Other(map) = event.body() else {
+        let Body::Attempt(attempt) = event.body() else {
+            panic!("not an attempt")
+        };
+        assert_eq!(attempt.exit_code, Some(1));
+        let stage = Event::read(
+            Kind::Stage,
+            r#"{"service": "advisor", "status": "received", "status_msg": "m"}"#,
+        );
+        assert_eq!(stage.service(), Some("advisor"));
+        assert_eq!((stage.status(), stage.message()), (Some("received"), Some("m")));
+        let fault = Event::read(Kind::Fault, r#"{"subject": "device/qemu-01", "message": "m"}"#);
+        assert_eq!((fault.device(), fault.entity()), (Some("qemu-01"), None));
+        let other = Event::read(Kind::Other, r#"{"power": "on", "job": 12}"#);
+        let Body::Other(map) = other.body() else {
             panic!("not kept")
         };
-        assert_eq!(map["exit_code"], 1);
-        let stage = Event::read(Kind::Stage, r#"{"service": "advisor", "status": "received"}"#);
-        assert_eq!(stage.other("service"), Some("advisor"));
+        assert_eq!(map["power"], "on");
+        assert!(other.mentions_job(&id("12")));
     }
 
     #[test]

@@ -56,6 +56,10 @@ impl<'a> Fields<'a> {
         JobId::parse(&self.text(key)?)
     }
 
+    pub(super) fn object(&self, key: &str) -> Option<Map<String, Value>> {
+        serde_json::from_str(self.get(key)?).ok()
+    }
+
     pub(super) fn to_map(&self) -> Map<String, Value> {
         let read = |(key, value): &(Cow<'a, str>, &RawValue)| {
             let value = serde_json::from_str(value.get()).ok()?;

@@ -65,9 +65,9 @@ impl<'a> Candidate<'a> {
             Field::State => self.event().state(),
             Field::Health => self.event().health(),
             Field::Message => self.event().message(),
-            Field::Service => self.event().other("service"),
-            Field::Status => self.event().other("status"),
-            Field::Account => self.event().other("account"),
+            Field::Service => self.event().service(),
+            Field::Status => self.event().status(),
+            Field::Account => self.event().account(),
         };
         [value, None]
     }
