@@ -33,6 +33,8 @@ const PROJECTED_AT_ONCE: u64 = 1000;
 /// and how many, and how often, when they are further behind than ten times as many.
 const PROJECTED_IN_HASTE: u64 = 5000;
 const HASTE: Duration = Duration::from_millis(100);
+/// The questions' projections take this part of the time while there is something to commit.
+const HISTORY_SHARE: u32 = 5;
 /// Retention is looked at this often.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -69,6 +71,10 @@ struct State {
     /// Events that the projections have not taken in.
     projections_behind: u64,
     last_projected: Option<Instant>,
+    /// Events that the questions' projections have not taken in.
+    history_behind: u64,
+    /// When they may take in more while there is something to commit.
+    history_due: Option<Instant>,
     last_pruned: Option<Instant>,
 }
 
@@ -87,6 +93,7 @@ impl JournalWriter {
     ) -> JournalWriter {
         let state = State {
             projections_behind: 1,
+            history_behind: 1,
             ..State::default()
         };
         JournalWriter {
@@ -122,16 +129,21 @@ impl JournalWriter {
                     }
                     self.take(&mut group);
                     self.state.projections_behind += events as u64;
+                    self.state.history_behind += events as u64;
                     group.clear();
                     let since = self.state.last_projected.map(|last| last.elapsed());
                     let pause = if self.in_haste() { HASTE } else { TICK };
                     if events < GROUP_EVENTS && since.is_none_or(|since| since >= pause) {
                         self.upkeep();
                     }
+                    if events < GROUP_EVENTS && self.state.history_due.is_none_or(|due| due <= Instant::now()) {
+                        self.project_history();
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => {
                     self.upkeep();
+                    self.project_history();
                     if self.state.trouble.is_some() {
                         self.recover();
                     }
@@ -148,7 +160,8 @@ impl JournalWriter {
     }
 
     fn pause(&self) -> Duration {
-        let something_to_do = self.state.projections_behind > 0 || self.state.rejections.are_due();
+        let behind = self.state.projections_behind + self.state.history_behind;
+        let something_to_do = behind > 0 || self.state.rejections.are_due();
         if something_to_do && self.state.trouble.is_none() {
             IDLE
         } else {
@@ -271,6 +284,22 @@ impl JournalWriter {
         }
     }
 
+    /// Nobody waits for these, so they get a share of the time, a little at a time.
+    fn project_history(&mut self) {
+        if self.state.trouble.is_some() || self.state.history_behind == 0 {
+            return;
+        }
+        let began = Instant::now();
+        match self.journal.project_history(PROJECTED_AT_ONCE) {
+            Ok(projected) => self.state.history_behind = projected.behind,
+            Err(cause) => {
+                self.state.history_behind = 0;
+                warn!(%cause, "what the questions ask could not be brought up to date; it is tried again");
+            }
+        }
+        self.state.history_due = Some(Instant::now() + began.elapsed() * (HISTORY_SHARE - 1));
+    }
+
     fn prune(&mut self) {
         self.state.last_pruned = Some(Instant::now());
         let now_us = jiff::Timestamp::now().as_microsecond();
@@ -324,6 +353,7 @@ fn append(
         sent,
         user,
         data,
+        lab: "",
     })
 }
 

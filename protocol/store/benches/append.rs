@@ -93,6 +93,7 @@ fn append(c: &mut Criterion) {
                         sent: "2026-11-21T05:01:05.217961+00:00",
                         user: "lavaserver",
                         data: &data,
+                        lab: "",
                     };
                     black_box(group.append(&event).expect("appended"));
                 }

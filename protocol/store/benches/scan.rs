@@ -27,6 +27,7 @@ fn scan(c: &mut Criterion) {
             sent: "2026-11-21T05:01:05.217961+00:00",
             user: "lavaserver",
             data: &data,
+            lab: "",
         };
         group.append(&event).expect("appended");
     }
@@ -61,10 +62,6 @@ fn scan(c: &mut Criterion) {
             }
             bytes
         });
-    });
-    // What the projector does apart from writing: read, parse the data, fold.
-    bench.bench_function("fold_entities", |b| {
-        b.iter(|| reader.fold_entities(EVENTS).expect("folded"))
     });
 }
 

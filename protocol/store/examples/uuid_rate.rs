@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 sent: "2026-11-21T05:01:05.217961+00:00",
                 user: "lavaserver",
                 data: &data,
+                lab: "",
             })?;
         }
         done = group.head();

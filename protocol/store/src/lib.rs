@@ -17,6 +17,7 @@
 //!     sent: "2026-11-21T05:01:05.217961+00:00",
 //!     user: "lavaserver",
 //!     data: r#"{"hostname": "worker-02", "health": "Active", "state": "Offline"}"#,
+//!     lab: "",
 //! };
 //!
 //! // Events become durable together; nobody sees one before.
@@ -63,6 +64,7 @@ pub use journal::{
     Appended, Checkpoint, Checkpointer, Group, Journal, NewEvent, NewGap, Options, PruneBudget, Pruned, REJECTED_BYTES,
     REJECTED_KEPT, Rejected, Retention, Salvage, Synchronous,
 };
-pub use projection::{EntityFold, Projected, Snapshot};
-pub use reader::{Event, EventRow, Gap, Reader, Status};
+pub use projection::reference::RefKind;
+pub use projection::{Projected, Snapshot, Told};
+pub use reader::{Event, EventRow, Gap, Reader, Source, Status};
 pub use rejected::RejectedMessage;

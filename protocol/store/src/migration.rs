@@ -18,7 +18,10 @@ pub(crate) struct Migration {
 }
 
 /// Every step there ever was, oldest first. Never remove or change one: databases of any age are opened.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { to: 1, sql: schema::V1 }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { to: 1, sql: schema::V1 },
+    Migration { to: 2, sql: schema::V2 },
+];
 
 /// The newest version that `migrations` lead to.
 pub(crate) fn newest(migrations: &[Migration]) -> u32 {
@@ -94,13 +97,14 @@ mod tests {
 
     const LATER: &[Migration] = &[
         MIGRATIONS[0],
-        Migration {
-            to: 2,
-            sql: "ALTER TABLE event ADD COLUMN lab TEXT; UPDATE event SET lab = 'here';",
-        },
+        MIGRATIONS[1],
         Migration {
             to: 3,
-            sql: "CREATE TABLE result(id INTEGER PRIMARY KEY) STRICT;",
+            sql: "ALTER TABLE event ADD COLUMN room TEXT; UPDATE event SET room = 'here';",
+        },
+        Migration {
+            to: 4,
+            sql: "CREATE TABLE later(id INTEGER PRIMARY KEY) STRICT;",
         },
     ];
 
@@ -117,6 +121,7 @@ mod tests {
             sent: "s",
             user: "u",
             data: "{}",
+            lab: "",
         };
         let mut group = journal.group().unwrap();
         group.append(&event).unwrap();
@@ -140,13 +145,13 @@ mod tests {
         let new = open(&path, LATER).unwrap();
         assert_eq!((new.head(), *new.epoch()), (1, epoch));
         drop(new);
-        assert_eq!(version(&path), 3);
+        assert_eq!(version(&path), 4);
         let conn = Connection::open(&path).unwrap();
-        let lab: String = conn
-            .query_row("SELECT lab FROM event WHERE seq = 1", [], |row| row.get(0))
+        let room: String = conn
+            .query_row("SELECT room FROM event WHERE seq = 1", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(lab, "here");
-        for from in [1, 2] {
+        assert_eq!(room, "here");
+        for from in [2, 3] {
             let copy = copy_path(&path, from);
             assert_eq!(version(&copy), from);
             // A copy is a database that the version it is for can open.
@@ -160,8 +165,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         drop(open(&path, LATER).unwrap());
-        assert_eq!(version(&path), 3);
-        assert!(!copy_path(&path, 1).exists());
+        assert_eq!(version(&path), 4);
+        assert!(!copy_path(&path, 1).exists() && !copy_path(&path, 2).exists());
     }
 
     #[test]
@@ -171,16 +176,17 @@ mod tests {
         append_one(&mut open(&path, MIGRATIONS).unwrap());
         let wrong = [
             MIGRATIONS[0],
-            LATER[1],
+            MIGRATIONS[1],
+            LATER[2],
             Migration {
-                to: 3,
+                to: 4,
                 sql: "CREATE TABLE x(a) STRICT; nonsense",
             },
         ];
         assert!(open(&path, &wrong).is_err());
-        assert_eq!(version(&path), 2);
+        assert_eq!(version(&path), 3);
         // What was cut short leaves a part, which is not in the way.
-        std::fs::write(with_suffix(&copy_path(&path, 2), ".part"), "half").unwrap();
+        std::fs::write(with_suffix(&copy_path(&path, 3), ".part"), "half").unwrap();
         assert_eq!(open(&path, LATER).unwrap().head(), 1);
     }
 
@@ -193,7 +199,7 @@ mod tests {
         let refused = open(&path, MIGRATIONS);
         assert!(matches!(
             refused,
-            Err(OpenError::NewerSchema { found: 3, known: 1, .. })
+            Err(OpenError::NewerSchema { found: 4, known: 2, .. })
         ));
         assert!(std::fs::read(&path).unwrap() == before);
     }

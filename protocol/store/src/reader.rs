@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use crate::error::{OpenError, StoreError};
 use crate::journal::has_content;
 use crate::migration::{self, MIGRATIONS, with_suffix};
-use crate::projection::{self, EntityFold, Snapshot};
+use crate::projection::{self, Snapshot};
 use crate::rejected::{RejectedMessage, decode_frames};
 use crate::schema;
 
@@ -37,6 +37,8 @@ pub struct EventRow<'a> {
     pub user: &'a str,
     /// The fifth frame, byte for byte as it was received.
     pub data: &'a str,
+    /// From which lab it came; empty where there is only one.
+    pub lab: &'a str,
 }
 
 /// One event, owned.
@@ -56,6 +58,8 @@ pub struct Event {
     pub user: String,
     /// The fifth frame.
     pub data: String,
+    /// From which lab it came; empty where there is only one.
+    pub lab: String,
 }
 
 impl EventRow<'_> {
@@ -69,6 +73,7 @@ impl EventRow<'_> {
             sent: self.sent.to_owned(),
             user: self.user.to_owned(),
             data: self.data.to_owned(),
+            lab: self.lab.to_owned(),
         }
     }
 }
@@ -84,6 +89,7 @@ impl Event {
             sent: &self.sent,
             user: &self.user,
             data: &self.data,
+            lab: &self.lab,
         }
     }
 }
@@ -101,6 +107,21 @@ pub struct Gap {
     pub count: Option<u64>,
     /// Why.
     pub reason: String,
+    /// Of which lab; empty where there is only one.
+    pub lab: String,
+    /// When it was filled after all, in µs since 1970.
+    pub filled_us: Option<i64>,
+}
+
+/// How far a lab was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name; empty where there is only one.
+    pub lab: String,
+    /// After which event recording goes on.
+    pub cursor: String,
+    /// What of it was asked for, in the words of whoever recorded it.
+    pub filter: String,
 }
 
 /// The figures of a database, for `status`. Each takes a look or two into an index; nothing is counted through.
@@ -132,8 +153,10 @@ pub struct Status {
     pub gaps: u64,
     /// How many devices, workers and jobs are known.
     pub entities: u64,
-    /// Up to which number the `entity` projection has read.
+    /// Up to which number the projection `entity` has read.
     pub projected: u64,
+    /// Up to which number the projections behind the questions have read.
+    pub history_projected: u64,
 }
 
 /// A read-only connection. Every call is one short transaction: a call that stays in one for long keeps the
@@ -219,7 +242,7 @@ impl Reader {
         visit: impl FnMut(EventRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut select = self.conn.prepare_cached(
-            "SELECT seq, uuid, received, topic, sent, user, data FROM event
+            "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event
              WHERE seq < ?1 AND seq > ?2 ORDER BY seq DESC",
         )?;
         visit_rows(select.query([to_sql(before), to_sql(after)])?, visit)?;
@@ -282,7 +305,7 @@ impl Reader {
     /// What is known to be missing after the event `after` or later, oldest first.
     pub fn gaps(&self, after: u64) -> Result<Vec<Gap>, StoreError> {
         let mut select = self.conn.prepare_cached(
-            "SELECT after_seq, from_time, to_time, count, reason FROM gap WHERE after_seq >= ? ORDER BY id",
+            "SELECT after_seq, from_time, to_time, count, reason, lab, filled FROM gap WHERE after_seq >= ? ORDER BY id",
         )?;
         let rows = select.query_map([to_sql(after)], |row| {
             Ok(Gap {
@@ -291,6 +314,23 @@ impl Reader {
                 to_us: row.get(2)?,
                 count: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
                 reason: row.get(4)?,
+                lab: row.get(5)?,
+                filled_us: row.get(6)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// How far each lab was recorded, by name.
+    pub fn sources(&self) -> Result<Vec<Source>, StoreError> {
+        let mut select = self
+            .conn
+            .prepare_cached("SELECT lab, cursor, filter FROM source ORDER BY lab")?;
+        let rows = select.query_map([], |row| {
+            Ok(Source {
+                lab: row.get(0)?,
+                cursor: row.get(1)?,
+                filter: row.get(2)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -301,12 +341,6 @@ impl Reader {
     /// [`Snapshot::position`]: what comes after it is in the events that follow.
     pub fn snapshot(&self, scope: &SnapshotScope, jobs_since_us: i64) -> Result<Snapshot, StoreError> {
         projection::snapshot(&self.conn, scope, jobs_since_us)
-    }
-
-    /// Reads up to `max_events` events that the `entity` projection has not seen and folds them in memory, so
-    /// that [`Journal::apply`](crate::Journal::apply) has little to do.
-    pub fn fold_entities(&self, max_events: u64) -> Result<EntityFold, StoreError> {
-        projection::fold(&self.conn, max_events)
     }
 
     /// The figures of the database.
@@ -335,7 +369,8 @@ impl Reader {
             rejected: count("rejected")?,
             gaps: count("gap")?,
             entities: count("entity")?,
-            projected: projection::cursor(&conn)?,
+            projected: projection::entity_cursor(&conn)?,
+            history_projected: projection::history_cursor(&conn)?,
         })
     }
 }
@@ -435,11 +470,19 @@ pub(crate) fn scan(
     upto: u64,
     visit: impl FnMut(EventRow<'_>) -> ControlFlow<()>,
 ) -> Result<u64, StoreError> {
+    Ok(scan_rows(conn, after, upto, visit)?.unwrap_or(after))
+}
+
+pub(crate) fn scan_rows(
+    conn: &Connection,
+    after: u64,
+    upto: u64,
+    visit: impl FnMut(EventRow<'_>) -> ControlFlow<()>,
+) -> Result<Option<u64>, rusqlite::Error> {
     let mut select = conn.prepare_cached(
-        "SELECT seq, uuid, received, topic, sent, user, data FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+        "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
     )?;
-    let last = visit_rows(select.query(params![to_sql(after), to_sql(upto)])?, visit)?;
-    Ok(last.unwrap_or(after))
+    visit_rows(select.query(params![to_sql(after), to_sql(upto)])?, visit)
 }
 
 fn visit_rows(
@@ -466,6 +509,7 @@ pub(crate) fn event_row<'r>(row: &'r Row<'_>) -> Result<EventRow<'r>, rusqlite::
         sent: row.get_ref(4)?.as_str()?,
         user: row.get_ref(5)?.as_str()?,
         data: row.get_ref(6)?.as_str()?,
+        lab: row.get_ref(7)?.as_str()?,
     })
 }
 

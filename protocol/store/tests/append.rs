@@ -62,6 +62,7 @@ fn each_text_makes_a_conflict() {
         },
         Event {
             data: "d".into(),
+            lab: String::new(),
             ..same.clone()
         },
     ];
@@ -154,6 +155,7 @@ fn arrivals() -> impl Strategy<Value = Vec<(Vec<Event>, bool)>> {
             sent: text.to_owned(),
             user: text.to_owned(),
             data,
+            lab: String::new(),
         });
     prop::collection::vec((prop::collection::vec(event, 0..12), any::<bool>()), 0..8)
 }

@@ -92,12 +92,12 @@ fn a_newer_schema_is_refused_and_untouched() {
 
     let writer = Journal::open(lab.path(), &Options::default());
     assert!(
-        matches!(writer, Err(OpenError::NewerSchema { found: 7, known: 1, .. })),
+        matches!(writer, Err(OpenError::NewerSchema { found: 7, known: 2, .. })),
         "{writer:?}"
     );
     let reader = Reader::open(lab.path());
     assert!(
-        matches!(reader, Err(OpenError::NewerSchema { found: 7, known: 1, .. })),
+        matches!(reader, Err(OpenError::NewerSchema { found: 7, known: 2, .. })),
         "{reader:?}"
     );
     assert!(fs::read(lab.path()).unwrap() == before);

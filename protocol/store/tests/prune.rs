@@ -136,6 +136,7 @@ fn gaps_go_with_the_events_around_them() {
             to_us: 2,
             count: None,
             reason: "not_recorded",
+            lab: "",
         };
         journal.record_gap(&gap).unwrap();
     }

@@ -153,6 +153,7 @@ fn gaps_are_told_from_where_they_are() {
         to_us: 40,
         count: Some(7),
         reason: "not_recorded",
+        lab: "",
     };
     journal.record_gap(&gap).unwrap();
     let mut group = journal.group().unwrap();
@@ -165,6 +166,8 @@ fn gaps_are_told_from_where_they_are() {
         to_us: 40,
         count,
         reason: "not_recorded".into(),
+        lab: String::new(),
+        filled_us: None,
     };
     let reader = lab.reader();
     assert_eq!(reader.gaps(0).unwrap(), [told(3, Some(7)), told(4, None)]);

@@ -224,6 +224,7 @@ impl JournalWriter {
                         to_us: trouble.lost.to_us,
                         count: Some(trouble.lost.count),
                         reason: GapReason::NotRecorded.as_str(),
+                        lab: "",
                     })?;
                 }
                 self.state.rejections.write(&mut group)?;

@@ -7,6 +7,10 @@
 //! testjob  [JOB] <DEVICE> state=… health=… (DESCRIPTION)
 //! worker   [HOSTNAME] state=… health=…
 //! event    [JOB] message=…
+//! attempt  [DEVICE] <PHASE> exit_code=… for JOB (DETAIL)
+//! stage    [REQUEST] <SERVICE> status=… (MESSAGE)
+//! fault    [SUBJECT] message=…
+//! result   [TESTCASE] <ITEM> outcome=… for JOB (NOTE)
 //! others   the data
 //! ```
 //!
@@ -65,6 +69,35 @@ fn message(record: &Record) -> String {
             format!("[{name}] state={state} health={health}")
         }
         Body::Message(body) => format!("[{job}] message={}", or_unknown(body.message.as_deref())),
+        Body::Attempt(attempt) => {
+            let device = or_unknown(attempt.device.as_deref());
+            let phase = attempt.phase.as_deref().unwrap_or("job");
+            let code = attempt.exit_code.map_or("??".to_owned(), |code| code.to_string());
+            let detail = attempt.detail.as_deref().unwrap_or_default();
+            format!("[{device}] <{phase}> exit_code={code} for {job} ({detail})")
+        }
+        Body::Stage(stage) => {
+            let [request, service, status] =
+                [&stage.request, &stage.service, &stage.status].map(|text| or_unknown(text.as_deref()));
+            let message = stage.message.as_deref().unwrap_or_default();
+            format!("[{request}] <{service}> status={status} ({message})")
+        }
+        Body::Fault(fault) => {
+            let subject = or_unknown(fault.subject.as_deref());
+            match fault.cleared {
+                Some(true) => format!("[{subject}] cleared {}", fault.message.as_deref().unwrap_or("all")),
+                _ => format!("[{subject}] message={}", or_unknown(fault.message.as_deref())),
+            }
+        }
+        Body::Result(result) => match (&result.testcase, &result.status) {
+            (None, Some(status)) => format!("[run {}] status={status}", or_unknown(result.run.as_deref())),
+            (testcase, _) => {
+                let [testcase, outcome] = [testcase, &result.outcome].map(|text| or_unknown(text.as_deref()));
+                let item = result.item.as_deref().unwrap_or_default();
+                let note = result.note.as_deref().unwrap_or_default();
+                format!("[{testcase}] <{item}> outcome={outcome} for {job} ({note})")
+            }
+        },
         Body::Other(_) => record.data.replace(['\n', '\r'], " "),
     }
 }

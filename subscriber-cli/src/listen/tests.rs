@@ -380,6 +380,7 @@ async fn the_last_events_are_read_from_the_publishers_own_journal() {
             sent: &record.datetime,
             user: &record.username,
             data: &record.data,
+            lab: "",
         };
         group.append(&event).unwrap();
     }

@@ -24,6 +24,7 @@ pub(crate) fn small_journal(path: &Path) -> Journal {
             sent: "2026-11-21T05:01:05.217961+00:00",
             user: "lavaserver",
             data: &data,
+            lab: "",
         };
         group.append(&event).unwrap();
     }
@@ -33,6 +34,7 @@ pub(crate) fn small_journal(path: &Path) -> Journal {
         to_us: RECEIVED_US + 60_000_000,
         count: Some(17),
         reason: "disk_full",
+        lab: "",
     };
     journal.record_gap(&gap).unwrap();
     let binary: &[&[u8]] = &[

@@ -32,6 +32,8 @@ pub struct NewEvent<'a> {
     pub user: &'a str,
     /// The fifth frame.
     pub data: &'a str,
+    /// From which lab it came; empty where there is only one.
+    pub lab: &'a str,
 }
 
 /// What became of an event that was appended.
@@ -71,6 +73,8 @@ pub struct NewGap<'a> {
     pub count: Option<u64>,
     /// Why, in one of the protocol's stable words.
     pub reason: &'a str,
+    /// Of which lab; empty where there is only one.
+    pub lab: &'a str,
 }
 
 /// A group of events that is committed whole or not at all. Dropping it undoes it.
@@ -91,7 +95,7 @@ impl Journal {
         let conn = &self.conn;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let insert = match conn.prepare_cached(
-            "INSERT INTO event(seq, uuid, received, topic, sent, user, data) VALUES(?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO event(seq, uuid, received, topic, sent, user, data, lab) VALUES(?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT(uuid) DO NOTHING",
         ) {
             Ok(insert) => insert,
@@ -142,7 +146,8 @@ impl Group<'_> {
             event.topic,
             event.sent,
             event.user,
-            event.data
+            event.data,
+            event.lab
         ]);
         match inserted {
             Ok(0) => self.known(event, &key).map_err(|error| self.fail(error)),
@@ -208,10 +213,28 @@ impl Group<'_> {
         let count = gap.count.map(u64::cast_signed);
         let insert = || -> Result<usize, rusqlite::Error> {
             self.conn
-                .prepare_cached("INSERT INTO gap(after_seq, from_time, to_time, count, reason) VALUES(?, ?, ?, ?, ?)")?
-                .execute(params![after, gap.from_us, gap.to_us, count, gap.reason])
+                .prepare_cached(
+                    "INSERT INTO gap(after_seq, from_time, to_time, count, reason, lab) VALUES(?, ?, ?, ?, ?, ?)",
+                )?
+                .execute(params![after, gap.from_us, gap.to_us, count, gap.reason, gap.lab])
         };
         insert().map(drop).map_err(|error| self.fail(error))
+    }
+
+    /// Notes, with the events of this group, how far a lab was recorded.
+    pub fn set_source(&mut self, lab: &str, cursor: &str, filter: &str) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::RolledBack);
+        }
+        let upsert = || -> Result<usize, rusqlite::Error> {
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO source(lab, cursor, filter) VALUES(?1, ?2, ?3)
+                     ON CONFLICT(lab) DO UPDATE SET cursor = ?2, filter = ?3",
+                )?
+                .execute([lab, cursor, filter])
+        };
+        upsert().map(drop).map_err(|error| self.fail(error))
     }
 
     /// The number that the newest event will have when this group is committed.

@@ -78,20 +78,28 @@ impl Journal {
         };
         let keep_from = self.keep_from(oldest, retention, now_us)?;
         let mut upto = keep_from.min(oldest.saturating_add(budget.events));
-        if upto > oldest {
-            let projected = projection::cursor(&self.conn)?;
-            if projected + 1 < upto {
-                let cursor = self.project(budget.events)?.cursor;
-                upto = upto.min(cursor + 1);
+        // Where there is no room to project them, they are made into rows when they are gone.
+        let mut has_room = true;
+        if upto > oldest && projection::slowest(&self.conn)? + 1 < upto {
+            match self.project_all(budget.events) {
+                Ok(cursor) => upto = upto.min(cursor + 1),
+                Err(StoreError::DiskFull) => has_room = false,
+                Err(error) => return Err(error),
             }
         }
         let events = upto.saturating_sub(oldest);
         if events > 0 {
             self.write(|conn| {
+                let base = projection::Base::fold(conn, oldest, upto)?;
                 conn.prepare_cached("DELETE FROM event WHERE seq < ?")?
                     .execute([upto.cast_signed()])?;
                 conn.prepare_cached("DELETE FROM gap WHERE after_seq < ?")?
-                    .execute([upto.cast_signed() - 1])
+                    .execute([upto.cast_signed() - 1])?;
+                base.write(conn, upto)?;
+                if !has_room {
+                    projection::reset(conn, upto)?;
+                }
+                Ok(())
             })?;
         }
         let free = pages(&self.conn, "freelist_count")?;
@@ -100,11 +108,21 @@ impl Journal {
         if freed > 0 {
             self.write(|conn| vacuum(conn, freed))?;
         }
+        // Projecting took room.
+        let used = used_bytes(&self.conn)?;
+        let is_too_big = retention.max_bytes.is_some_and(|max_bytes| used > max_bytes);
         Ok(Pruned {
             events,
             freed_bytes: freed * PAGE_BYTES,
-            more: upto < keep_from || give_back > freed,
+            more: upto < keep_from || give_back > freed || (events > 0 && is_too_big),
         })
+    }
+
+    /// Brings every projection up to `max_events` further; up to which number all of them have read.
+    fn project_all(&mut self, max_events: u64) -> Result<u64, StoreError> {
+        let entities = self.project(max_events)?.cursor;
+        let history = self.project_history(max_events)?.cursor;
+        Ok(entities.min(history))
     }
 
     /// The first number that is to stay.
@@ -118,7 +136,7 @@ impl Journal {
             let used = used_bytes(&self.conn)?;
             let kept = self.head.seq - oldest + 1;
             let event_bytes = (used / kept).max(1);
-            let too_many = used.saturating_sub(max_bytes) / event_bytes;
+            let too_many = used.saturating_sub(max_bytes).div_ceil(event_bytes);
             keep_from = keep_from.max(oldest.saturating_add(too_many));
         }
         Ok(keep_from.min(self.head.seq))

@@ -4,12 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{Appended, Group, Journal, NewEvent, NewGap};
 use crate::error::StoreError;
 use crate::migration::with_suffix;
+use crate::projection::attempt::Attempt;
+use crate::projection::entity::Entity;
+use crate::projection::fault::Fault;
+use crate::projection::result::TestResult;
+use crate::projection::rows::{self, Projection, Writer};
 use crate::reader::{self, EventRow};
 use crate::schema;
 
@@ -17,6 +21,10 @@ use crate::schema;
 pub(super) const DAMAGED: &str = ".damaged";
 /// Events that are saved in one transaction.
 const CHUNK: u64 = 10_000;
+/// Entities as version 1 of the schema has them, in the columns of today.
+const ENTITIES_OF_VERSION_1: &str =
+    "SELECT kind, id, '', seq, seq, seq, uuid, received, topic, sent, user, data, sub_id, sent_us, finished,
+     coalesce(sent_us, received), NULL, NULL, NULL, received FROM entity";
 /// What is recorded of the events that could not be read.
 const GAP_REASON: &str = "damaged";
 
@@ -75,6 +83,13 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
         return Ok(salvage);
     };
     copy_entities(journal, &damaged)?;
+    let oldest = reader::oldest(&damaged)
+        .ok()
+        .flatten()
+        .unwrap_or(i64::MAX.cast_unsigned());
+    copy_base::<Attempt>(journal, &damaged, oldest)?;
+    copy_base::<Fault>(journal, &damaged, oldest)?;
+    copy_base::<TestResult>(journal, &damaged, oldest)?;
     let mut last = None;
     // How far to jump over numbers that cannot be read; doubled until something can.
     let mut jump = 0;
@@ -91,22 +106,41 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
     }
 }
 
-/// The latest event of an object may be older than all events that are kept. Number 0 lets any event replace it.
+/// The latest event of an object may be older than all events that are kept, or no longer be readable. Number 0 lets
+/// any later event replace it.
 fn copy_entities(journal: &mut Journal, damaged: &Connection) -> Result<(), StoreError> {
-    let select = "SELECT kind, id, uuid, received, topic, sent, user, data, sub_id, sent_us, finished FROM entity";
-    let Ok(mut select) = damaged.prepare(select) else {
+    let entities = match rows::all::<Entity>(damaged) {
+        Ok(entities) => entities,
+        Err(_) => match rows::read_all::<Entity>(damaged, ENTITIES_OF_VERSION_1) {
+            Ok(entities) => entities,
+            Err(_) => return Ok(()),
+        },
+    };
+    journal.write(|conn| {
+        let mut writer = Writer::<Entity>::new(conn, Entity::TABLE.name.to_owned());
+        for (owner, mut entity) in entities {
+            entity.latest.seq = 0;
+            (entity.first_seq, entity.touched) = (0, 0);
+            writer.upsert(&owner, &entity)?;
+        }
+        Ok(())
+    })
+}
+
+/// What outlives its events, as it was before the oldest event that is kept: the events that are saved tell the rest.
+/// Their numbers begin with 1 again, so those of older ones become less than that.
+fn copy_base<P: Projection>(journal: &mut Journal, damaged: &Connection, oldest: u64) -> Result<(), StoreError> {
+    let Ok(base) = rows::base::<P>(damaged, oldest) else {
         return Ok(());
     };
-    let Ok(mut rows) = select.query([]) else { return Ok(()) };
     journal.write(|conn| {
-        let mut insert = conn.prepare(
-            "INSERT OR IGNORE INTO entity(kind, id, seq, uuid, received, topic, sent, user, data, sub_id, sent_us, finished)
-             VALUES(?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?;
-        while let Ok(Some(row)) = rows.next() {
-            let columns: Vec<Value> = (0..11).map(|at| row.get(at)).collect::<Result<_, _>>()?;
-            insert.execute(params_from_iter(columns))?;
+        let mut writer = Writer::<P>::new(conn, P::TABLE.name.to_owned());
+        for (owner, row) in &base {
+            writer.upsert(owner, row)?;
         }
+        let name = P::TABLE.name;
+        let sql = format!("UPDATE {name} SET first_seq = first_seq - ?1, touched = 0");
+        conn.execute(&sql, [oldest.cast_signed()])?;
         Ok(())
     })
 }
@@ -128,10 +162,13 @@ fn copy_chunk(
 ) -> Result<bool, StoreError> {
     let mut group = journal.group()?;
     let mut written = Ok(());
+    // Version 1 had no labs.
+    let has_lab = damaged.prepare_cached("SELECT lab FROM event LIMIT 0").is_ok();
+    let lab = if has_lab { "lab" } else { "''" };
     let read = damaged
-        .prepare_cached(
-            "SELECT seq, uuid, received, topic, sent, user, data FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        )
+        .prepare_cached(&format!(
+            "SELECT seq, uuid, received, topic, sent, user, data, {lab} FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+        ))
         .and_then(|mut select| {
             let mut rows = select.query([after.cast_signed(), CHUNK.cast_signed()])?;
             while let Some(row) = rows.next()? {
@@ -166,6 +203,7 @@ fn copy_event(
             to_us,
             count: Some(lost),
             reason: GAP_REASON,
+            lab: row.lab,
         })?;
         salvage.events_lost += lost;
     }
@@ -177,6 +215,7 @@ fn copy_event(
         sent: row.sent,
         user: row.user,
         data: row.data,
+        lab: row.lab,
     };
     match group.append(&event)? {
         Appended::New(_) => salvage.events_saved += 1,

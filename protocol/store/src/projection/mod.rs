@@ -1,34 +1,51 @@
-//! What is derived from events. Each projection is a pure function of them, applied behind the journal with a cursor
-//! of its own, and can be made again from the events that are kept.
+//! What is derived from events. Each projection is a pure function of them, in a file of its own, applied behind the
+//! journal with a cursor, and can be made again from the events that are kept.
+//!
+//! | file | rows |
+//! |---|---|
+//! | `entity` | the latest event of each device, worker and job |
+//! | `reference` | which events mention an id |
+//! | `attempt` | what was tried on each device |
+//! | `fault` | what is wrong with what |
+//! | `result` | what each test case found |
+//! | `stage` | what a service has received and not ended |
+//! | `rows` | how rows are loaded, written and made again |
+//! | `told` | one event, read once for all |
+//! | `snapshot` | the latest of each object, with what is not projected yet |
+//!
+//! There are two cursors: `entity`, which snapshots need near the newest event, and `history`, for all the others.
 
+pub mod attempt;
 pub mod entity;
+pub mod fault;
+pub mod reference;
+pub mod result;
+pub(crate) mod rows;
+mod snapshot;
+pub mod stage;
+pub mod told;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 
-use lavabus_protocol::{Kind, SnapshotScope};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use self::entity::{EntityKey, EntityState};
+use self::attempt::Attempt;
+use self::entity::Entity;
+use self::fault::Fault;
+use self::reference::references;
+use self::result::TestResult;
+use self::rows::{Rows, State};
+pub use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::snapshot;
+use self::stage::OpenStage;
+pub use self::told::Told;
 use crate::error::StoreError;
 use crate::journal::Journal;
-use crate::reader::{self, Event, to_sql};
+use crate::reader::{self, to_sql};
 
 const ENTITY: &str = "entity";
-const COLUMNS: &str = "seq, uuid, received, topic, sent, user, data, sub_id, sent_us, finished";
-
-/// How many events that are not projected yet a snapshot reads itself, which bounds its time.
-const SNAPSHOT_EVENTS: u64 = 100_000;
-
-/// What events that were not projected yet change, folded in memory: at most one row an entity.
-#[derive(Debug)]
-pub struct EntityFold {
-    after: u64,
-    cursor: u64,
-    head: u64,
-    changed: HashMap<EntityKey, EntityState>,
-}
+const HISTORY: &str = "history";
 
 /// How far a projection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,209 +56,189 @@ pub struct Projected {
     pub behind: u64,
 }
 
-/// The latest events of the objects that were asked for, in the order of their numbers; those saved from a damaged
-/// database have number 0 and come first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Every event up to this number is taken into account. It is the newest as long as the projector is not far
-    /// behind; the events after it tell the rest.
-    pub position: u64,
-    /// One event an object. Its number may be older than the oldest event that is kept.
-    pub events: Vec<Event>,
+/// The rows of all projections of the cursor `history`, but for references.
+struct History {
+    attempts: Rows<Attempt>,
+    faults: Rows<Fault>,
+    results: Rows<TestResult>,
+    stages: Rows<OpenStage>,
+}
+
+impl History {
+    fn new(state: State) -> History {
+        History {
+            attempts: Rows::new(state),
+            faults: Rows::new(state),
+            results: Rows::new(state),
+            stages: Rows::new(state),
+        }
+    }
+
+    fn apply(&mut self, conn: &Connection, told: &Told<'_>) -> Result<(), rusqlite::Error> {
+        self.attempts.apply(conn, told)?;
+        self.faults.apply(conn, told)?;
+        self.results.apply(conn, told)?;
+        self.stages.apply(conn, told)
+    }
 }
 
 impl Journal {
-    /// Brings the `entity` projection up to `max_events` events further, in one transaction with its cursor.
+    /// Brings the projection `entity` up to `max_events` events further, in one transaction with its cursor.
     pub fn project(&mut self, max_events: u64) -> Result<Projected, StoreError> {
-        let fold = self.read(|conn| fold(conn, max_events))?;
-        self.apply(&fold)
+        self.advance(ENTITY, max_events, |conn, after, upto, oldest| {
+            let mut entities = Rows::<Entity>::new(State::Live);
+            each(conn, after, upto, |told| entities.apply(conn, told))?;
+            entities.write(conn, oldest)
+        })
     }
 
-    /// Writes what a reader has folded. A fold that does not begin where the projection stands is left out; the
-    /// answer then says where that is.
-    pub fn apply(&mut self, fold: &EntityFold) -> Result<Projected, StoreError> {
-        let projected = |cursor| Projected {
-            cursor,
-            behind: fold.head.saturating_sub(cursor),
-        };
-        let cursor = self.read(|conn| Ok(cursor(conn)?))?;
-        if cursor != fold.after || fold.cursor == fold.after {
-            return Ok(projected(cursor));
+    /// Brings all other projections up to `max_events` events further, in one transaction with their cursor.
+    pub fn project_history(&mut self, max_events: u64) -> Result<Projected, StoreError> {
+        self.advance(HISTORY, max_events, |conn, after, upto, oldest| {
+            let mut history = History::new(State::Live);
+            let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO ref(kind, id, seq) VALUES(?, ?, ?)")?;
+            each(conn, after, upto, |told| {
+                for (kind, id) in references(told) {
+                    insert.execute(params![kind as u8, id, to_sql(told.row.seq)])?;
+                }
+                history.apply(conn, told)
+            })?;
+            history.attempts.write(conn, oldest)?;
+            history.faults.write(conn, oldest)?;
+            history.results.write(conn, oldest)?;
+            history.stages.write(conn, oldest)
+        })
+    }
+
+    fn advance(
+        &mut self,
+        name: &str,
+        max_events: u64,
+        project: impl FnOnce(&Connection, u64, u64, u64) -> Result<(), rusqlite::Error>,
+    ) -> Result<Projected, StoreError> {
+        let head = self.head();
+        let oldest = self.oldest()?.unwrap_or(1);
+        let after = self.read(|conn| Ok(cursor(conn, name)?))?.max(oldest - 1);
+        let upto = after.saturating_add(max_events).min(head);
+        if upto > after {
+            self.write(|conn| {
+                project(conn, after, upto, oldest)?;
+                set_cursor(conn, name, upto)
+            })?;
         }
-        self.write(|conn| {
-            let mut upsert = conn.prepare_cached(
-                "INSERT INTO entity(kind, id, seq, uuid, received, topic, sent, user, data, sub_id, sent_us,
-                 finished)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-                 ON CONFLICT(kind, id) DO UPDATE SET seq = ?3, uuid = ?4, received = ?5, topic = ?6, sent = ?7,
-                 user = ?8, data = ?9, sub_id = ?10, sent_us = ?11, finished = ?12",
-            )?;
-            for (key, state) in &fold.changed {
-                let event = &state.event;
-                upsert.execute(params![
-                    key.kind.as_str(),
-                    key.id,
-                    to_sql(event.seq),
-                    event.id.key(),
-                    event.received_us,
-                    event.topic,
-                    event.sent,
-                    event.user,
-                    event.data,
-                    state.sub_id,
-                    state.sent_us,
-                    state.finished
-                ])?;
-            }
-            conn.prepare_cached("INSERT INTO projection VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET cursor = ?2")?
-                .execute(params![ENTITY, to_sql(fold.cursor)])
-        })?;
-        Ok(projected(fold.cursor))
+        let cursor = upto.max(after);
+        Ok(Projected {
+            cursor,
+            behind: head.saturating_sub(cursor),
+        })
     }
 
-    /// Forgets all entities whose latest event is still kept and makes them again from the kept events, with the
-    /// next calls of [`project`](Journal::project). Those of older events stay: nothing else knows them.
+    /// Makes every row what it was just before the oldest kept event. The next calls of
+    /// [`project`](Journal::project) and [`project_history`](Journal::project_history) make them again.
     pub fn rebuild(&mut self) -> Result<(), StoreError> {
         let oldest = self.oldest()?.unwrap_or(1);
-        self.write(|conn| {
-            conn.execute("DELETE FROM entity WHERE seq >= ?", [to_sql(oldest)])?;
-            conn.execute("UPDATE projection SET cursor = ?", [to_sql(oldest - 1)])
-        })?;
-        Ok(())
+        self.write(|conn| reset(conn, oldest))
     }
 }
 
-/// Up to which number the `entity` projection has read.
-pub(crate) fn cursor(conn: &Connection) -> Result<u64, rusqlite::Error> {
+pub(crate) fn reset(conn: &Connection, oldest: u64) -> Result<(), rusqlite::Error> {
+    rows::reset::<Entity>(conn, oldest)?;
+    rows::reset::<Attempt>(conn, oldest)?;
+    rows::reset::<Fault>(conn, oldest)?;
+    rows::reset::<TestResult>(conn, oldest)?;
+    rows::reset::<OpenStage>(conn, oldest)?;
+    conn.execute("DELETE FROM ref", [])?;
+    set_cursor(conn, ENTITY, oldest - 1)?;
+    set_cursor(conn, HISTORY, oldest - 1)
+}
+
+/// What the events that are about to be pruned mean.
+pub(crate) struct Base {
+    entities: Rows<Entity>,
+    history: History,
+}
+
+impl Base {
+    /// Folds the events from `oldest` to before `upto`, and removes what only points to them.
+    pub(crate) fn fold(conn: &Connection, oldest: u64, upto: u64) -> Result<Base, rusqlite::Error> {
+        let mut base = Base {
+            entities: Rows::new(State::Base(oldest)),
+            history: History::new(State::Base(oldest)),
+        };
+        let mut delete = conn.prepare_cached("DELETE FROM ref WHERE kind = ? AND id = ? AND seq = ?")?;
+        each(conn, oldest - 1, upto - 1, |told| {
+            for (kind, id) in references(told) {
+                delete.execute(params![kind as u8, id, to_sql(told.row.seq)])?;
+            }
+            base.entities.apply(conn, told)?;
+            base.history.apply(conn, told)
+        })?;
+        Ok(base)
+    }
+
+    /// To be called when the events are deleted, which may have made the room for it.
+    pub(crate) fn write(&self, conn: &Connection, upto: u64) -> Result<(), rusqlite::Error> {
+        self.entities.write_base(conn, upto)?;
+        self.history.attempts.write_base(conn, upto)?;
+        self.history.faults.write_base(conn, upto)?;
+        self.history.results.write_base(conn, upto)?;
+        rows::prune::<OpenStage>(conn, upto)
+    }
+}
+
+/// Reads the events with `after < number <= upto` once, and shows each to `apply`.
+fn each(
+    conn: &Connection,
+    after: u64,
+    upto: u64,
+    mut apply: impl FnMut(&Told<'_>) -> Result<(), rusqlite::Error>,
+) -> Result<(), rusqlite::Error> {
+    let mut applied = Ok(());
+    reader::scan_rows(conn, after, upto, |row| {
+        applied = apply(&Told::read(row));
+        match applied {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    applied
+}
+
+/// Up to which number the slower of the projections has read.
+pub(crate) fn slowest(conn: &Connection) -> Result<u64, rusqlite::Error> {
+    Ok(entity_cursor(conn)?.min(history_cursor(conn)?))
+}
+
+/// Up to which number the projection `entity` has read.
+pub(crate) fn entity_cursor(conn: &Connection) -> Result<u64, rusqlite::Error> {
+    cursor(conn, ENTITY)
+}
+
+/// Up to which number the projections of the cursor `history` have read.
+pub(crate) fn history_cursor(conn: &Connection) -> Result<u64, rusqlite::Error> {
+    cursor(conn, HISTORY)
+}
+
+fn cursor(conn: &Connection, name: &str) -> Result<u64, rusqlite::Error> {
     let cursor = conn
         .prepare_cached("SELECT cursor FROM projection WHERE name = ?")?
-        .query_row([ENTITY], reader::seq_of)
+        .query_row([name], reader::seq_of)
         .optional()?;
     Ok(cursor.unwrap_or(0))
 }
 
-/// The transaction keeps cursor, entities and events of one moment together.
-pub(crate) fn fold(conn: &Connection, max_events: u64) -> Result<EntityFold, StoreError> {
-    let transaction = conn.unchecked_transaction()?;
-    fold_within(&transaction, max_events)
+fn set_cursor(conn: &Connection, name: &str, cursor: u64) -> Result<(), rusqlite::Error> {
+    conn.prepare_cached("INSERT INTO projection VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET cursor = ?2")?
+        .execute(params![name, to_sql(cursor)])?;
+    Ok(())
 }
 
-fn fold_within(conn: &Connection, max_events: u64) -> Result<EntityFold, StoreError> {
-    let after = cursor(conn)?;
-    let head = reader::head(conn)?;
-    let mut changed: HashMap<EntityKey, EntityState> = HashMap::new();
-    let mut known = Ok(());
-    let upto = after.saturating_add(max_events).min(head);
-    reader::scan(conn, after, upto, |row| {
-        let Some((key, state)) = entity::state_after(&row) else {
-            return ControlFlow::Continue(());
-        };
-        match changed.entry(key) {
-            Entry::Occupied(mut latest) => {
-                if state.replaces(latest.get()) {
-                    latest.insert(state);
-                }
-            }
-            Entry::Vacant(vacant) => match load(conn, vacant.key()) {
-                Ok(Some(latest)) if !state.replaces(&latest) => {}
-                Ok(_) => {
-                    vacant.insert(state);
-                }
-                Err(error) => {
-                    known = Err(error);
-                    return ControlFlow::Break(());
-                }
-            },
-        }
-        ControlFlow::Continue(())
-    })?;
-    known?;
-    Ok(EntityFold {
-        after,
-        cursor: upto.max(after),
-        head,
-        changed,
-    })
+/// A column's value.
+pub(crate) fn text(text: Option<&str>) -> Value {
+    text.map_or(Value::Null, |text| Value::Text(text.to_owned()))
 }
 
-fn load(conn: &Connection, key: &EntityKey) -> Result<Option<EntityState>, rusqlite::Error> {
-    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM entity WHERE kind = ?1 AND id = ?2"))?
-        .query_row([key.kind.as_str(), &key.id], state)
-        .optional()
-}
-
-fn state(row: &Row<'_>) -> Result<EntityState, rusqlite::Error> {
-    let event = reader::event_row(row)?.to_event();
-    Ok(EntityState {
-        event,
-        sub_id: row.get(7)?,
-        sent_us: row.get(8)?,
-        finished: row.get(9)?,
-    })
-}
-
-/// A multinode job may be asked for by the id that people see, such as `4000.1`.
-fn number_of_sub_id(
-    conn: &Connection,
-    fold: &EntityFold,
-    asked: &EntityKey,
-) -> Result<Option<String>, rusqlite::Error> {
-    if asked.kind != Kind::Testjob || !asked.id.contains('.') {
-        return Ok(None);
-    }
-    let is_asked = |state: &EntityState| state.sub_id.as_deref() == Some(&asked.id);
-    if let Some((key, _)) = fold.changed.iter().find(|(_, state)| is_asked(state)) {
-        return Ok(Some(key.id.clone()));
-    }
-    conn.prepare_cached("SELECT id FROM entity WHERE sub_id = ? ORDER BY seq DESC LIMIT 1")?
-        .query_row([&asked.id], |row| row.get(0))
-        .optional()
-}
-
-pub(crate) fn snapshot(conn: &Connection, scope: &SnapshotScope, jobs_since_us: i64) -> Result<Snapshot, StoreError> {
-    let conn = conn.unchecked_transaction()?;
-    let mut fold = fold_within(&conn, SNAPSHOT_EVENTS)?;
-    let mut events: Vec<Event> = Vec::new();
-    match scope {
-        SnapshotScope::One { kind, id } => {
-            let mut key = EntityKey {
-                kind: *kind,
-                id: id.clone(),
-            };
-            if let Some(number) = number_of_sub_id(&conn, &fold, &key)? {
-                key.id = number;
-            }
-            let latest = match fold.changed.remove(&key) {
-                Some(state) => Some(state),
-                None => load(&conn, &key)?,
-            };
-            events.extend(latest.map(|state| state.event));
-        }
-        SnapshotScope::All => {
-            let mut select = conn.prepare_cached(&format!(
-                "SELECT {COLUMNS}, kind, id FROM entity WHERE kind IN ('device', 'worker')
-                 UNION ALL
-                 SELECT {COLUMNS}, kind, id FROM entity WHERE kind = 'testjob' AND finished = 0 AND received >= ?1"
-            ))?;
-            let mut rows = select.query([jobs_since_us])?;
-            while let Some(row) = rows.next()? {
-                let kind: String = row.get(10)?;
-                let kind = kind.parse().unwrap_or(Kind::Other);
-                let key = EntityKey { kind, id: row.get(11)? };
-                if !fold.changed.contains_key(&key) {
-                    events.push(reader::event_row(row)?.to_event());
-                }
-            }
-            let wanted = |key: &EntityKey, state: &EntityState| {
-                key.kind != Kind::Testjob || !state.finished && state.event.received_us >= jobs_since_us
-            };
-            let changed = fold.changed.drain().filter(|(key, state)| wanted(key, state));
-            events.extend(changed.map(|(_, state)| state.event));
-        }
-    }
-    events.sort_unstable_by_key(|event| (event.seq, event.received_us));
-    Ok(Snapshot {
-        position: fold.cursor,
-        events,
-    })
+/// A column's value.
+pub(crate) fn integer(number: Option<i64>) -> Value {
+    number.map_or(Value::Null, Value::Integer)
 }

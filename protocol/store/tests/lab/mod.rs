@@ -63,6 +63,7 @@ pub(crate) fn event(number: u64) -> Event {
             r#"{{"message": "event {number} {}", "job": {number}}}"#,
             "x".repeat(number as usize % 700)
         ),
+        lab: String::new(),
     }
 }
 
@@ -74,6 +75,7 @@ pub(crate) fn new_event(event: &Event) -> NewEvent<'_> {
         sent: &event.sent,
         user: &event.user,
         data: &event.data,
+        lab: &event.lab,
     }
 }
 

@@ -1,0 +1,267 @@
+//! What is wrong with what, since when, how often, and whether it is over: the newest [`KEPT`] a subject.
+//!
+//! | raised by | subject | over when |
+//! |---|---|---|
+//! | a `.fault` event | as it says | a `.fault` event says `cleared`; of a device, also when a job passes on it |
+//! | a device's health Bad or Looping | `device/NAME` | the device has another health |
+//! | a worker's state Offline | `worker/NAME` | the worker is Online |
+//!
+//! The same message again while it is open counts; after it was over it is a row of its own. A fault about a thing that
+//! nobody has heard of is kept like any other.
+
+use lavabus_protocol::event::{Body, health};
+use rusqlite::Row as SqlRow;
+use rusqlite::types::Value;
+
+use super::rows::{Owner, Projection, Table};
+use super::{Told, integer, text};
+
+/// How many faults are kept of each subject.
+pub const KEPT: usize = 100;
+/// The origin of a fault that is a state of the thing itself. It is told by no error message, so one that is comes first.
+pub const BY_STATE: &str = "state";
+
+const BAD_HEALTHS: [&str; 2] = ["Bad", "Looping"];
+const HEALTH_IS: &str = "health is ";
+const IS_OFFLINE: &str = "worker is Offline";
+
+/// Something that is, or was, wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// In which lab; empty where there is only one.
+    pub lab: String,
+    /// What it is about: `device/NAME`, `worker/NAME`, `job/ID` or any other name.
+    pub subject: String,
+    /// The number of the event that told of it first.
+    pub first_seq: u64,
+    /// The number of the last event that concerned it.
+    pub touched: u64,
+    /// One line.
+    pub message: String,
+    /// More, for administrators.
+    pub details: Option<String>,
+    /// Who noticed it; [`BY_STATE`].
+    pub origin: Option<String>,
+    /// In which job it was seen last.
+    pub job: Option<String>,
+    /// When it was seen first, in µs since 1970.
+    pub first_us: i64,
+    /// When it was seen last, in µs since 1970.
+    pub last_us: i64,
+    /// How often it was told.
+    pub count: u64,
+    /// When it was over, in µs since 1970.
+    pub cleared_us: Option<i64>,
+}
+
+/// What an event means for the faults of a subject.
+enum Change {
+    Raise(Box<Fault>),
+    /// With this message, or all that an event told.
+    Clear(Option<String>),
+    /// The state tells this one, or none.
+    State(Option<String>),
+}
+
+fn changes(told: &Told<'_>) -> Vec<(String, Change)> {
+    let device = |name: &str| format!("device/{name}");
+    match told.event.body() {
+        Body::Fault(fault) => {
+            let Some(subject) = fault.subject.as_deref().filter(|subject| !subject.is_empty()) else {
+                return Vec::new();
+            };
+            let change = match (fault.cleared, &fault.message) {
+                (Some(true), message) => Change::Clear(message.clone()),
+                (_, Some(message)) => Change::Raise(Box::new(Fault {
+                    lab: told.row.lab.to_owned(),
+                    subject: subject.to_owned(),
+                    first_seq: told.row.seq,
+                    touched: told.row.seq,
+                    message: message.clone(),
+                    details: fault.details.clone(),
+                    origin: fault.origin.clone(),
+                    job: fault.job.as_ref().map(ToString::to_string),
+                    first_us: told.at_us(),
+                    last_us: told.at_us(),
+                    count: 1,
+                    cleared_us: None,
+                })),
+                (_, None) => return Vec::new(),
+            };
+            vec![(subject.to_owned(), change)]
+        }
+        Body::Job(job) if told.event.is_finished() => {
+            let is_complete = |health: &str| health.eq_ignore_ascii_case(health::COMPLETE);
+            match (&job.device, &job.health) {
+                (Some(name), Some(health)) if is_complete(health) => vec![(device(name), Change::Clear(None))],
+                _ => Vec::new(),
+            }
+        }
+        Body::Device(told) => match (&told.device, &told.health) {
+            (Some(name), Some(health)) => {
+                let is_bad = BAD_HEALTHS.iter().any(|bad| bad.eq_ignore_ascii_case(health));
+                let message = is_bad.then(|| format!("{HEALTH_IS}{health}"));
+                vec![(device(name), Change::State(message))]
+            }
+            _ => Vec::new(),
+        },
+        Body::Worker(told) => match (&told.hostname, &told.state) {
+            (Some(name), Some(state)) => {
+                let is_offline = state.eq_ignore_ascii_case("Offline");
+                let message = is_offline.then(|| IS_OFFLINE.to_owned());
+                vec![(format!("worker/{name}"), Change::State(message))]
+            }
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+impl Fault {
+    fn is_open(&self) -> bool {
+        self.cleared_us.is_none()
+    }
+
+    fn is_by_state(&self) -> bool {
+        self.origin.as_deref() == Some(BY_STATE)
+    }
+}
+
+fn clear(fault: &mut Fault, told: &Told<'_>) {
+    fault.cleared_us = Some(told.at_us());
+    fault.touched = told.row.seq;
+}
+
+fn raise(rows: &mut Vec<Fault>, new: Fault) {
+    let same = |fault: &&mut Fault| {
+        fault.is_open() && fault.message == new.message && fault.is_by_state() == new.is_by_state()
+    };
+    if let Some(known) = rows.iter_mut().find(same) {
+        known.touched = new.touched;
+        known.last_us = known.last_us.max(new.last_us);
+        known.first_us = known.first_us.min(new.first_us);
+        known.count += 1;
+        known.job = new.job.or(known.job.take());
+        known.details = new.details.or(known.details.take());
+        known.origin = new.origin.or(known.origin.take());
+        return;
+    }
+    rows.push(new);
+    if rows.len() > KEPT {
+        // Those that are over go first.
+        let oldest = (0..rows.len()).min_by_key(|at| (rows[*at].is_open(), rows[*at].last_us, rows[*at].first_seq));
+        rows.remove(oldest.unwrap_or(0));
+    }
+}
+
+impl Projection for Fault {
+    const TABLE: Table = Table {
+        name: "fault",
+        owner: &["lab", "subject"],
+        rest: &[
+            "message",
+            "details",
+            "origin",
+            "job",
+            "first_us",
+            "last_us",
+            "count",
+            "cleared_us",
+        ],
+        outlives: true,
+    };
+
+    fn owners(told: &Told<'_>) -> Vec<Owner> {
+        let lab = || told.row.lab.to_owned();
+        changes(told)
+            .into_iter()
+            .map(|(subject, _)| vec![lab(), subject])
+            .collect()
+    }
+
+    fn apply(rows: &mut Vec<Fault>, owner: &Owner, told: &Told<'_>) {
+        for (subject, change) in changes(told) {
+            if owner.get(1) != Some(&subject) {
+                continue;
+            }
+            match change {
+                Change::Raise(fault) => raise(rows, *fault),
+                Change::Clear(message) => {
+                    let meant = |fault: &&mut Fault| match &message {
+                        Some(message) => fault.message == *message,
+                        None => !fault.is_by_state(),
+                    };
+                    for fault in rows.iter_mut().filter(|fault| fault.is_open()).filter(meant) {
+                        clear(fault, told);
+                    }
+                }
+                Change::State(message) => {
+                    let is_over = |fault: &&mut Fault| {
+                        fault.is_open() && fault.is_by_state() && Some(&fault.message) != message.as_ref()
+                    };
+                    for fault in rows.iter_mut().filter(is_over) {
+                        clear(fault, told);
+                    }
+                    let is_known = rows.iter().any(|fault| fault.is_open() && fault.is_by_state());
+                    if let Some(message) = message.filter(|_| !is_known) {
+                        raise(
+                            rows,
+                            Fault {
+                                lab: told.row.lab.to_owned(),
+                                subject,
+                                first_seq: told.row.seq,
+                                touched: told.row.seq,
+                                message,
+                                details: None,
+                                origin: Some(BY_STATE.to_owned()),
+                                job: None,
+                                first_us: told.at_us(),
+                                last_us: told.at_us(),
+                                count: 1,
+                                cleared_us: None,
+                            },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
+    fn touched(&self) -> u64 {
+        self.touched
+    }
+
+    fn read(row: &SqlRow<'_>) -> Result<Fault, rusqlite::Error> {
+        Ok(Fault {
+            lab: row.get(0)?,
+            subject: row.get(1)?,
+            first_seq: row.get::<_, i64>(2)?.cast_unsigned(),
+            touched: row.get::<_, i64>(3)?.cast_unsigned(),
+            message: row.get(4)?,
+            details: row.get(5)?,
+            origin: row.get(6)?,
+            job: row.get(7)?,
+            first_us: row.get(8)?,
+            last_us: row.get(9)?,
+            count: row.get::<_, i64>(10)?.cast_unsigned(),
+            cleared_us: row.get(11)?,
+        })
+    }
+
+    fn rest(&self) -> Vec<Value> {
+        vec![
+            text(Some(&self.message)),
+            text(self.details.as_deref()),
+            text(self.origin.as_deref()),
+            text(self.job.as_deref()),
+            integer(Some(self.first_us)),
+            integer(Some(self.last_us)),
+            integer(Some(self.count.cast_signed())),
+            integer(self.cleared_us),
+        ]
+    }
+}

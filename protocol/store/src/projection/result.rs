@@ -1,0 +1,160 @@
+//! What each test case found, of each thing that it tested: the newest [`KEPT`], each with the outcome before it.
+//!
+//! Whether a run was executed to its end is another matter than what it found: that is a row under the empty test case,
+//! of which the newest [`RUNS_KEPT`] are kept.
+
+use lavabus_protocol::event::Body;
+use rusqlite::Row as SqlRow;
+use rusqlite::types::Value;
+
+use super::rows::{Owner, Projection, Table};
+use super::{Told, integer, text};
+
+/// How many results are kept of each test case and item.
+pub const KEPT: usize = 100;
+/// How many runs are kept.
+pub const RUNS_KEPT: usize = 1_000;
+
+/// One result, or under the empty test case the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestResult {
+    /// In which lab; empty where there is only one.
+    pub lab: String,
+    /// Which test case; empty for the end of a run.
+    pub testcase: String,
+    /// What was tested; empty if that was not said.
+    pub item: String,
+    /// The number of the event that told it.
+    pub first_seq: u64,
+    /// The number of the last event that concerned it.
+    pub touched: u64,
+    /// What kind of thing the item is.
+    pub item_type: Option<String>,
+    /// What it found; of a run, whether it was executed: `complete`, `incomplete` or `aborted`.
+    pub outcome: String,
+    /// What it found the time before.
+    pub previous: Option<String>,
+    /// In which run.
+    pub run: Option<String>,
+    /// In which job.
+    pub job: Option<String>,
+    /// On which device.
+    pub device: Option<String>,
+    /// One line.
+    pub note: Option<String>,
+    /// Where to read more.
+    pub url: Option<String>,
+    /// When it was sent, or else received, in µs since 1970.
+    pub sent_us: i64,
+    /// Whether it is the newest of its test case and item.
+    pub newest: bool,
+}
+
+impl TestResult {
+    fn of(told: &Told<'_>) -> Option<TestResult> {
+        let Body::Result(result) = told.event.body() else {
+            return None;
+        };
+        let testcase = result.testcase.clone().filter(|testcase| !testcase.is_empty());
+        let outcome = match (&testcase, &result.run) {
+            (Some(_), _) => result.outcome.as_deref()?.to_uppercase(),
+            (None, Some(_)) => result.status.clone()?,
+            (None, None) => return None,
+        };
+        Some(TestResult {
+            lab: told.row.lab.to_owned(),
+            testcase: testcase.unwrap_or_default(),
+            item: result.item.clone().unwrap_or_default(),
+            first_seq: told.row.seq,
+            touched: told.row.seq,
+            item_type: result.item_type.clone(),
+            outcome,
+            previous: None,
+            run: result.run.clone(),
+            job: result.job.as_ref().map(ToString::to_string),
+            device: result.device.clone(),
+            note: result.note.clone(),
+            url: result.url.clone(),
+            sent_us: told.at_us(),
+            newest: true,
+        })
+    }
+}
+
+impl Projection for TestResult {
+    const TABLE: Table = Table {
+        name: "result",
+        owner: &["lab", "testcase", "item"],
+        rest: &[
+            "type", "outcome", "previous", "run", "job", "device", "note", "url", "sent_us", "newest",
+        ],
+        outlives: true,
+    };
+
+    fn owners(told: &Told<'_>) -> Vec<Owner> {
+        let result = TestResult::of(told);
+        result
+            .map(|result| vec![result.lab, result.testcase, result.item])
+            .into_iter()
+            .collect()
+    }
+
+    fn apply(rows: &mut Vec<TestResult>, _owner: &Owner, told: &Told<'_>) {
+        let Some(mut result) = TestResult::of(told) else { return };
+        if let Some(before) = rows.last_mut() {
+            before.newest = false;
+            before.touched = result.touched;
+            if !result.testcase.is_empty() {
+                result.previous = Some(before.outcome.clone());
+            }
+        }
+        let kept = if result.testcase.is_empty() { RUNS_KEPT } else { KEPT };
+        rows.push(result);
+        if rows.len() > kept {
+            rows.remove(0);
+        }
+    }
+
+    fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
+    fn touched(&self) -> u64 {
+        self.touched
+    }
+
+    fn read(row: &SqlRow<'_>) -> Result<TestResult, rusqlite::Error> {
+        Ok(TestResult {
+            lab: row.get(0)?,
+            testcase: row.get(1)?,
+            item: row.get(2)?,
+            first_seq: row.get::<_, i64>(3)?.cast_unsigned(),
+            touched: row.get::<_, i64>(4)?.cast_unsigned(),
+            item_type: row.get(5)?,
+            outcome: row.get(6)?,
+            previous: row.get(7)?,
+            run: row.get(8)?,
+            job: row.get(9)?,
+            device: row.get(10)?,
+            note: row.get(11)?,
+            url: row.get(12)?,
+            sent_us: row.get(13)?,
+            newest: row.get(14)?,
+        })
+    }
+
+    fn rest(&self) -> Vec<Value> {
+        vec![
+            text(self.item_type.as_deref()),
+            text(Some(&self.outcome)),
+            text(self.previous.as_deref()),
+            text(self.run.as_deref()),
+            text(self.job.as_deref()),
+            text(self.device.as_deref()),
+            text(self.note.as_deref()),
+            text(self.url.as_deref()),
+            integer(Some(self.sent_us)),
+            integer(Some(i64::from(self.newest))),
+        ]
+    }
+}

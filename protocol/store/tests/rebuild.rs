@@ -1,0 +1,228 @@
+//! Living through the stream, in any steps, with pruning anywhere, gives the same rows as making them again.
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use std::time::Duration;
+
+use lab::{Lab, event, id, new_event};
+use lavabus_store::{Event, Journal, PruneBudget, Retention};
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+/// Everything that is derived, but for `ref` and the base, as text.
+fn rows(lab: &Lab) -> Vec<String> {
+    let conn = Connection::open(lab.path()).unwrap();
+    let mut found = Vec::new();
+    for (table, order) in [
+        ("entity", "kind, id, lab"),
+        ("attempt", "lab, device, first_seq"),
+        ("fault", "lab, subject, first_seq"),
+        ("result", "lab, testcase, item, first_seq"),
+        ("stage", "lab, request, service, source"),
+        ("ref", "kind, id, seq"),
+    ] {
+        let mut select = conn
+            .prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))
+            .unwrap();
+        let count = select.column_count();
+        let mut rows = select.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values: Vec<_> = (0..count).map(|at| row.get_ref(at).unwrap()).collect();
+            found.push(format!("{table} {values:?}"));
+        }
+    }
+    found
+}
+
+fn keep(journal: &mut Journal, events: &[Event]) {
+    let mut group = journal.group().unwrap();
+    for event in events {
+        group.append(&new_event(event)).unwrap();
+    }
+    group.commit().unwrap();
+}
+
+fn project_all(journal: &mut Journal, step: u64) {
+    while journal.project(step).unwrap().behind > 0 {}
+    while journal.project_history(step).unwrap().behind > 0 {}
+}
+
+/// What a lab may say, with few names so that much concerns the same things.
+fn data() -> impl Strategy<Value = (&'static str, String)> {
+    let (name, number) = (0..3_u8, 0..6_u32);
+    let word = |words: &[&'static str]| prop::sample::select(words.to_vec());
+    prop_oneof![
+        (name.clone(), word(&["Idle", "Running"]), word(&["Good", "Bad", "Looping"])).prop_map(|(name, state, health)| (
+            "device",
+            format!(r#"{{"device": "d{name}", "state": "{state}", "health": "{health}"}}"#)
+        )),
+        (number.clone(), name.clone(), word(&["Running", "Finished"]), word(&["Complete", "Incomplete", "Canceled"]))
+            .prop_map(|(job, name, state, health)| (
+                "testjob",
+                format!(r#"{{"job": {job}, "sub_id": "9.{job}", "device": "d{name}", "state": "{state}", "health": "{health}"}}"#)
+            )),
+        (name.clone(), word(&["Online", "Offline"]))
+            .prop_map(|(name, state)| ("worker", format!(r#"{{"hostname": "w{name}", "state": "{state}"}}"#))),
+        (number.clone(), name.clone(), word(&["job", "provision"]), 0..2_i64).prop_map(|(job, name, phase, code)| (
+            "attempt",
+            format!(r#"{{"device": "d{name}", "job_id": {job}, "exit_code": {code}, "phase": "{phase}", "detail": "x{code}"}}"#)
+        )),
+        (name.clone(), 0..3_u8, any::<bool>()).prop_map(|(name, message, cleared)| (
+            "fault",
+            format!(r#"{{"subject": "device/d{name}", "message": "m{message}", "cleared": {cleared}}}"#)
+        )),
+        (name.clone(), word(&["PASSED", "FAILED"]), number.clone()).prop_map(|(name, outcome, run)| (
+            "result",
+            format!(r#"{{"testcase": "t{name}", "outcome": "{outcome}", "run": "r{run}"}}"#)
+        )),
+        (number, name, word(&["received", "running", "success", "error"])).prop_map(|(request, name, status)| (
+            "stage",
+            format!(r#"{{"service": "s{name}", "request_id": "q{request}", "status": "{status}"}}"#)
+        )),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Keep(Vec<((&'static str, String), i64)>),
+    Project(u64),
+    Prune(u64),
+    Rebuild,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Some events are sent out of order.
+    let events = prop::collection::vec((data(), -20..20_i64), 1..25);
+    let step = prop_oneof![
+        4 => events.prop_map(Step::Keep),
+        3 => (1..30_u64).prop_map(Step::Project),
+        2 => (1..20_u64).prop_map(Step::Prune),
+        1 => Just(Step::Rebuild),
+    ];
+    prop::collection::vec(step, 1..16)
+}
+
+/// The event with this number: sent and received at that second, but for `late` seconds.
+fn told(number: u64, kind: &str, data: &str, late: i64) -> Event {
+    let second = number.cast_signed();
+    let sent = (second + 1_000 + late).max(0);
+    Event {
+        id: id(number),
+        received_us: second * 1_000_000,
+        topic: format!("lab.{kind}"),
+        sent: format!(
+            "1970-01-01T{:02}:{:02}:{:02}+00:00",
+            sent / 3600,
+            sent / 60 % 60,
+            sent % 60
+        ),
+        data: data.to_owned(),
+        ..event(number)
+    }
+}
+
+/// Deletes the oldest events, at most this many.
+fn prune(journal: &mut Journal, events: u64) {
+    let keep_nothing = Retention {
+        max_age: Some(Duration::ZERO),
+        max_bytes: None,
+    };
+    let budget = PruneBudget {
+        events,
+        ..PruneBudget::default()
+    };
+    journal.prune(&keep_nothing, i64::MAX, &budget).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rebuild_gives_the_rows_that_living_through_the_stream_gave(steps in steps()) {
+        // One lab lives through all the steps, the other through its events alone, each projected at once.
+        let (lab, plain) = (Lab::new(), Lab::new());
+        let (mut journal, mut other) = (lab.journal(), plain.journal());
+        let (mut number, mut pruned) = (0, 0);
+        for step in &steps {
+            match step {
+                Step::Keep(events) => {
+                    let events: Vec<Event> = events
+                        .iter()
+                        .map(|((kind, data), late)| {
+                            number += 1;
+                            told(number, kind, data, *late)
+                        })
+                        .collect();
+                    keep(&mut journal, &events);
+                    keep(&mut other, &events);
+                    project_all(&mut other, 1);
+                }
+                Step::Project(events) => {
+                    journal.project(*events).unwrap();
+                    journal.project_history(events / 2 + 1).unwrap();
+                }
+                Step::Prune(events) => {
+                    prune(&mut journal, *events);
+                    pruned = journal.oldest().unwrap().unwrap_or(1) - 1;
+                }
+                Step::Rebuild => journal.rebuild().unwrap(),
+            }
+        }
+        // What has its end, and not its beginning, in the kept events is not in either.
+        while other.oldest().unwrap().unwrap_or(1) <= pruned {
+            let left = pruned + 1 - other.oldest().unwrap().unwrap_or(1);
+            prune(&mut other, left);
+        }
+        project_all(&mut journal, 7);
+        let lived = rows(&lab);
+        prop_assert_eq!(&lived, &rows(&plain));
+        journal.rebuild().unwrap();
+        project_all(&mut journal, 5);
+        prop_assert_eq!(&lived, &rows(&lab));
+        journal.rebuild().unwrap();
+        project_all(&mut journal, 1000);
+        prop_assert_eq!(&lived, &rows(&lab));
+    }
+}
+
+/// More than is kept of each: what was cut away since has to come back for the rebuild to cut it away again.
+#[test]
+fn rows_that_are_cut_at_a_hundred_are_the_same_after_a_rebuild() {
+    let lab = Lab::new();
+    let mut journal = lab.journal();
+    let event = |number: u64| match number % 3 {
+        0 => told(
+            number,
+            "testjob",
+            &format!(r#"{{"job": {number}, "device": "d", "state": "Finished", "health": "Complete"}}"#),
+            0,
+        ),
+        1 => told(
+            number,
+            "fault",
+            &format!(r#"{{"subject": "x", "message": "m{number}"}}"#),
+            0,
+        ),
+        _ => told(number, "result", r#"{"testcase": "t", "outcome": "PASSED"}"#, 0),
+    };
+    keep(&mut journal, &(1..=450).map(event).collect::<Vec<_>>());
+    project_all(&mut journal, 1000);
+    prune(&mut journal, 200);
+    keep(&mut journal, &(451..=700).map(event).collect::<Vec<_>>());
+    project_all(&mut journal, 1000);
+    let lived = rows(&lab);
+    let of = |table: &str| lived.iter().filter(|row| row.starts_with(table)).count();
+    assert_eq!((of("attempt"), of("fault"), of("result")), (100, 100, 100));
+    prune(&mut journal, 100);
+    journal.rebuild().unwrap();
+    project_all(&mut journal, 10);
+    let again = rows(&lab);
+    let derived = |rows: &[String]| {
+        rows.iter()
+            .filter(|row| !row.starts_with("ref"))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(derived(&again), derived(&lived));
+}
