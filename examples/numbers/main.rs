@@ -75,6 +75,7 @@ fn fill(path: &Path, events: u64) -> Vec<EventId> {
                 sent: "2026-11-21T05:01:05.217961+00:00",
                 user: "lavaserver",
                 data: &data,
+                lab: "",
             };
             group.append(&event).unwrap();
         }

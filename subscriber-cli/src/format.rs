@@ -1,7 +1,7 @@
 //! How events are written.
 
 mod csv;
-mod plain;
+pub(crate) mod plain;
 mod template;
 
 use std::str::FromStr;

@@ -43,6 +43,7 @@ pub mod bus;
 pub mod completions;
 pub mod context;
 mod cursor_file;
+mod database;
 pub mod doctor;
 pub mod emit;
 pub mod exit;
@@ -59,6 +60,7 @@ mod run;
 pub mod sources;
 pub mod status;
 pub mod submit;
+mod table;
 mod usage;
 pub mod wait;
 

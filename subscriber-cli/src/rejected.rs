@@ -17,9 +17,10 @@ use serde::Serialize;
 
 use self::printable::printable;
 use crate::context::Context;
+use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::status::{Micros, as_json, database, print};
+use crate::status::{Micros, as_json, print};
 
 /// So much of a frame is shown as text, in characters.
 const FRAME_SHOWN: usize = 160;

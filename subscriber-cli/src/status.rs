@@ -4,7 +4,6 @@
 //! whether it can be reached by a connection to the bus. Ends with 0 whatever it finds, and with 30 when there is no
 //! database that can be read.
 
-pub(crate) mod database;
 mod report;
 
 pub(crate) use report::Micros;
@@ -20,6 +19,7 @@ use lavabus_zmtp::{ConnectOptions, SubConnection};
 use self::report::{BusReport, Report};
 use crate::bus::Bus;
 use crate::context::Context;
+use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;

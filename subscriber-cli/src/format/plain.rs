@@ -103,7 +103,7 @@ fn message(record: &Record) -> String {
 }
 
 /// The text with its control characters escaped.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.to_owned();
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lavabus_store::{Gap, Retention, Status};
 use serde::{Serialize, Serializer};
 
-use super::database::Writer;
+use crate::database::Writer;
 
 /// JSON lists so many gaps at most, the newest; text lists [`GAPS_IN_TEXT`].
 const GAPS: usize = 100;

@@ -5,8 +5,8 @@ use std::path::Path;
 use lavabus_protocol::EventId;
 use lavabus_store::{Journal, NewEvent, NewGap, Options, Rejected};
 
-use super::database::Writer;
 use super::*;
+use crate::database::{self, Writer};
 
 const RECEIVED_US: i64 = 1_795_237_265_222_338;
 

@@ -63,7 +63,7 @@ fn hint(error: &StoreError) -> &'static str {
 
 /// Whether somebody writes to a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
+pub(crate) enum Writer {
     /// The writer's lock is held.
     Running,
     /// It is free.
@@ -74,7 +74,7 @@ pub(super) enum Writer {
 
 /// Tries the lock that a writer holds for life, and gives it back at once. A shared lock, so that two who ask do not
 /// take each other for a writer; still, a writer that starts in the very same microseconds finds it taken.
-pub(super) fn writer(database: &Path) -> Writer {
+pub(crate) fn writer(database: &Path) -> Writer {
     let mut lock = database.as_os_str().to_owned();
     lock.push(".lock");
     let file = match File::open(lock) {
