@@ -175,7 +175,7 @@ fn a_database_that_cannot_be_read_is_said_in_three_lines() {
     std::fs::write(&path, newer).unwrap();
     insta::assert_snapshot!(failure(&path), @r#"
     lavabus: cannot open the event database
-      cause: PATH has schema 99, this program knows 1 at most: install the newer version
+      cause: PATH has schema 99, this program knows 2 at most: install the newer version
       try: the lavabus that came with its publisher, or --db with another path
     "#);
     let mut foreign = whole;

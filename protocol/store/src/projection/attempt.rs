@@ -252,3 +252,105 @@ impl Projection for Attempt {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::from_json_lines::fold;
+    use super::*;
+
+    /// Device, then job, phase, outcome, detail and end of each attempt.
+    fn told(lines: &str) -> Vec<String> {
+        let show = |attempt: &Attempt| {
+            format!(
+                "{} {} {} {} {}s {}",
+                attempt.job.as_deref().unwrap_or("-"),
+                attempt.phase,
+                attempt.outcome.as_str(),
+                attempt.detail.as_deref().unwrap_or("-"),
+                attempt.finished_us / 1_000_000,
+                attempt.told_by
+            )
+        };
+        let all = fold::<Attempt>(lines).into_iter();
+        all.flat_map(|(device, rows)| {
+            rows.iter()
+                .map(|row| format!("{device}: {}", show(row)))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_plain_stream_tells_attempts_by_finished_jobs() {
+        let lines = r#"
+            testjob {"job": 1, "device": "d", "state": "Running", "health": "Unknown"}
+            testjob {"job": 1, "device": "d", "state": "Finished", "health": "Complete", "end_time": "1970-01-01T00:00:40+00:00"}
+            testjob {"job": 1, "device": "d", "state": "Finished", "health": "Complete"}
+            testjob {"job": 2, "device": "d", "state": "Finished", "health": "Incomplete"}
+            testjob {"job": 3, "device": "d", "state": "Finished", "health": "Canceled"}
+            testjob {"job": 4, "state": "Finished", "health": "Canceled"}
+            testjob {"job": 5, "device": "e", "state": "Finished"}
+        "#;
+        assert_eq!(
+            told(lines),
+            [
+                "d: 1 job pass - 40s testjob",
+                "d: 2 job fail - 4s testjob",
+                "d: 3 job neutral - 5s testjob"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_knows_the_cause_completes_the_row_of_the_job_whichever_came_first() {
+        let job = r#"testjob {"job": 1, "device": "d", "state": "Finished", "health": "Incomplete"}"#;
+        let cause = |class: &str| {
+            format!(
+                r#"attempt {{"job_id": "1", "device": "d", "exit_code": 1, "detail": "no-boot", "error_type": "{class}"}}"#
+            )
+        };
+        let fails = [
+            format!("{job}\n{}", cause("Infrastructure")),
+            format!("{}\n{job}", cause("Infrastructure")),
+            format!("{job}\n{}\n{job}", cause("Configuration")),
+            format!("{job}\n{}", cause("never heard of")),
+        ];
+        for lines in fails {
+            let told = told(&lines);
+            assert!(
+                told.len() == 1 && told[0].starts_with("d: 1 job fail no-boot"),
+                "{lines}: {told:?}"
+            );
+        }
+        for class in error_type::NEUTRAL {
+            assert_eq!(
+                told(&format!("{job}\n{}", cause(class))),
+                ["d: 1 job neutral no-boot 1s both"]
+            );
+        }
+    }
+
+    #[test]
+    fn attempts_are_appended_never_replaced() {
+        let line = r#"attempt {"job_id": 1, "device": "d", "exit_code": 1, "phase": "provision"}"#;
+        assert_eq!(told(&[line; 3].join("\n")).len(), 3);
+        let whole = r#"attempt {"job_id": 1, "device": "d", "exit_code": 0}"#;
+        assert_eq!(told(&[whole; 2].join("\n")).len(), 2);
+        assert_eq!(
+            told(r#"attempt {"device": "d", "exit_code": 0}"#),
+            ["d: - job pass - 1s attempt"]
+        );
+        assert_eq!(told(r#"attempt {"job_id": 1, "exit_code": 0}"#), [""; 0]);
+    }
+
+    #[test]
+    fn the_newest_hundred_stay() {
+        let lines: Vec<String> = (1..=130)
+            .map(|job| {
+                format!(r#"testjob@{job} {{"job": {job}, "device": "d", "state": "Finished", "health": "Complete"}}"#)
+            })
+            .collect();
+        let told = told(&lines.join("\n"));
+        assert_eq!((told.len(), told[0].as_str()), (KEPT, "d: 31 job pass - 31s testjob"));
+    }
+}

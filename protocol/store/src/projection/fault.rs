@@ -265,3 +265,116 @@ impl Projection for Fault {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::from_json_lines::fold;
+    use super::*;
+
+    /// Subject, message, first, last, count and when it was over.
+    fn told(lines: &str) -> Vec<String> {
+        let seconds = |us: i64| us / 1_000_000;
+        let show = |fault: &Fault| {
+            format!(
+                "{} {} {}-{} x{} {:?}",
+                fault.subject,
+                fault.message,
+                seconds(fault.first_us),
+                seconds(fault.last_us),
+                fault.count,
+                fault.cleared_us.map(seconds)
+            )
+        };
+        fold::<Fault>(lines)
+            .iter()
+            .flat_map(|(_, rows)| rows)
+            .map(show)
+            .collect()
+    }
+
+    #[test]
+    fn the_same_message_counts_until_it_is_over() {
+        let lines = r#"
+            fault {"subject": "device/d", "message": "no power", "job": 7}
+            fault {"subject": "device/d", "message": "no net"}
+            fault {"subject": "device/d", "message": "no power", "details": "port 3"}
+            testjob {"job": 8, "device": "d", "state": "Finished", "health": "Incomplete"}
+            testjob {"job": 9, "device": "d", "state": "Finished", "health": "Complete"}
+            fault {"subject": "device/d", "message": "no power"}
+        "#;
+        assert_eq!(
+            told(lines),
+            [
+                "device/d no power 1-3 x2 Some(5)",
+                "device/d no net 2-2 x1 Some(5)",
+                "device/d no power 6-6 x1 None"
+            ]
+        );
+        let all = fold::<Fault>(lines);
+        assert_eq!(
+            (all[0].1[0].job.as_deref(), all[0].1[0].details.as_deref()),
+            (Some("7"), Some("port 3"))
+        );
+    }
+
+    #[test]
+    fn an_event_can_say_that_it_is_over() {
+        let lines = r#"
+            fault {"subject": "nobody knows it", "message": "a"}
+            fault {"subject": "nobody knows it", "message": "b"}
+            fault {"subject": "nobody knows it", "message": "a", "cleared": true}
+            fault {"subject": "x", "message": "a"}
+            fault {"subject": "x", "cleared": true}
+            fault {"message": "of nothing"}
+            fault {"subject": "y"}
+        "#;
+        assert_eq!(
+            told(lines),
+            [
+                "nobody knows it a 1-1 x1 Some(3)",
+                "nobody knows it b 2-2 x1 None",
+                "x a 4-4 x1 Some(5)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_state_is_a_fault_for_as_long_as_it_lasts() {
+        let lines = r#"
+            device {"device": "d", "state": "Idle", "health": "Bad"}
+            device {"device": "d", "state": "Running", "health": "Bad"}
+            fault {"subject": "device/d", "message": "no power"}
+            testjob {"job": 9, "device": "d", "state": "Finished", "health": "Complete"}
+            device {"device": "d", "state": "Idle", "health": "Looping"}
+            device {"device": "d", "state": "Idle", "health": "Good"}
+            worker {"hostname": "w", "state": "Offline"}
+            worker {"hostname": "w", "state": "Online"}
+            worker {"hostname": "v", "state": "Online"}
+        "#;
+        assert_eq!(
+            told(lines),
+            [
+                "device/d health is Bad 1-1 x1 Some(5)",
+                "device/d no power 3-3 x1 Some(4)",
+                "device/d health is Looping 5-5 x1 Some(6)",
+                "worker/w worker is Offline 7-7 x1 Some(8)"
+            ]
+        );
+    }
+
+    #[test]
+    fn those_that_are_over_go_first() {
+        let open = r#"fault {"subject": "x", "message": "stays"}"#.to_owned();
+        let mut lines = vec![open];
+        for number in 0..150 {
+            lines.push(format!(r#"fault {{"subject": "x", "message": "m{number}"}}"#));
+            lines.push(format!(
+                r#"fault {{"subject": "x", "message": "m{number}", "cleared": true}}"#
+            ));
+        }
+        let told = told(&lines.join("\n"));
+        assert_eq!(told.len(), KEPT);
+        assert!(told[0].starts_with("x stays"), "{}", told[0]);
+        assert!(told[KEPT - 1].starts_with("x m149"), "{}", told[KEPT - 1]);
+    }
+}

@@ -114,3 +114,76 @@ pub fn references<'t>(told: &'t Told<'_>) -> BTreeSet<(RefKind, &'t str)> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use lavabus_protocol::EventId;
+
+    use super::*;
+    use crate::reader::EventRow;
+
+    fn mentioned(kind: &str, data: &str) -> String {
+        let topic = format!("org.example.lab.{kind}");
+        let told = Told::read(EventRow {
+            seq: 1,
+            id: EventId([0; 16]),
+            received_us: 0,
+            topic: &topic,
+            sent: "",
+            user: "u",
+            data,
+            lab: "",
+        });
+        let all = references(&told).into_iter();
+        all.map(|(kind, id)| format!("{}={id}", kind.as_str()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn every_id_is_found_once() {
+        for (kind, data, expected) in [
+            (
+                "testjob",
+                r#"{"job": 8, "sub_id": "7.1", "device": "d", "device_type": "t", "worker": "w", "submitter": "ann"}"#,
+                "kind=testjob job=7.1 job=8 device=d device-type=t worker=w submitter=ann",
+            ),
+            (
+                "device",
+                r#"{"device": "d", "worker": null, "job": "http://x/scheduler/job/8"}"#,
+                "kind=device job=8 device=d",
+            ),
+            ("worker", r#"{"hostname": "w"}"#, "kind=worker worker=w"),
+            ("event", r#"{"message": "m", "job": 8}"#, "kind=event job=8"),
+            (
+                "attempt",
+                r#"{"device": "d", "job_id": 8, "exit_code": 0}"#,
+                "kind=attempt job=8 device=d",
+            ),
+            (
+                "stage",
+                r#"{"service": "s", "request_id": "q", "account": "a", "inventory_id": "i", "system_id": "y", "status": "x", "job": 8}"#,
+                "kind=stage job=8 request=q account=a service=s inventory=i system=y",
+            ),
+            (
+                "fault",
+                r#"{"subject": "device/d", "message": "m"}"#,
+                "kind=fault device=d subject=device/d",
+            ),
+            (
+                "result",
+                r#"{"testcase": "c", "run": "r", "outcome": "PASSED"}"#,
+                "kind=result run=r testcase=c",
+            ),
+            ("power", r#"{"job": 8, "device": ""}"#, "kind=power job=8"),
+        ] {
+            assert_eq!(mentioned(kind, data), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn numbers_never_change() {
+        let numbers: Vec<u8> = RefKind::ALL.iter().map(|kind| *kind as u8).collect();
+        assert_eq!(numbers, (1..=14).collect::<Vec<u8>>());
+    }
+}

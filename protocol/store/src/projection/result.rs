@@ -158,3 +158,52 @@ impl Projection for TestResult {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::from_json_lines::fold;
+    use super::*;
+
+    #[test]
+    fn each_result_knows_the_one_before_it() {
+        let lines = r#"
+            result {"testcase": "boot", "outcome": "passed", "run": "r1", "item": "k-6.12"}
+            result {"testcase": "boot", "outcome": "FAILED", "run": "r2", "item": "k-6.12", "note": "panic"}
+            result {"testcase": "boot", "outcome": "PASSED", "item": "k-6.13"}
+            result {"testcase": "boot"}
+            result {"run": "r2", "status": "incomplete"}
+            result {"outcome": "PASSED"}
+        "#;
+        let all = fold::<TestResult>(lines);
+        let show = |row: &TestResult| format!("{} after {:?} newest {}", row.outcome, row.previous, row.newest);
+        let told: Vec<(&str, Vec<String>)> = all
+            .iter()
+            .map(|(owner, rows)| (owner.as_str(), rows.iter().map(show).collect()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("", vec!["incomplete after None newest true".to_owned()]),
+                (
+                    "boot/k-6.12",
+                    vec![
+                        "PASSED after None newest false".to_owned(),
+                        "FAILED after Some(\"PASSED\") newest true".to_owned()
+                    ]
+                ),
+                ("boot/k-6.13", vec!["PASSED after None newest true".to_owned()]),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_newest_stay() {
+        let result = |number: u32| format!(r#"result {{"testcase": "t", "outcome": "PASSED", "run": "{number}"}}"#);
+        let run = |number: u32| format!(r#"result {{"run": "{number}", "status": "complete"}}"#);
+        let lines: Vec<String> = (1..=1_100).flat_map(|number| [result(number), run(number)]).collect();
+        let all = fold::<TestResult>(&lines.join("\n"));
+        let first = |rows: &[TestResult]| rows[0].run.clone();
+        assert_eq!((all[0].1.len(), first(&all[0].1)), (RUNS_KEPT, Some("101".to_owned())));
+        assert_eq!((all[1].1.len(), first(&all[1].1)), (KEPT, Some("1001".to_owned())));
+    }
+}

@@ -309,3 +309,43 @@ impl<'c, P: Projection> Writer<'c, P> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod from_json_lines {
+    use super::*;
+    use crate::reader::EventRow;
+    use lavabus_protocol::Record;
+
+    /// What a projection makes of short JSON lines: `KIND {"data": …}`, or `KIND@SECOND {…}`, each sent at its number's
+    /// second if it does not say when. By owner, in order.
+    pub(crate) fn fold<P: Projection>(lines: &str) -> Vec<(String, Vec<P>)> {
+        let mut lists: std::collections::BTreeMap<Owner, Vec<P>> = Default::default();
+        for (seq, line) in (1_u64..).zip(lines.lines().map(str::trim).filter(|line| !line.is_empty())) {
+            let (kind, data) = line.split_once(' ').expect("a kind, then data");
+            let (kind, second) = kind.split_once('@').unwrap_or((kind, ""));
+            let second: u64 = second.parse().unwrap_or(seq);
+            let line = format!(
+                r#"{{"topic":"lab.{kind}","uuid":"00000000-0000-4000-8000-{seq:012}","datetime":"1970-01-01T00:{:02}:{:02}+00:00","username":"u","data":{data}}}"#,
+                second / 60,
+                second % 60
+            );
+            let record = Record::from_json_line(&line).expect("an event");
+            let row = EventRow {
+                seq,
+                id: record.uuid,
+                received_us: seq.cast_signed() * 1_000_000,
+                topic: &record.topic,
+                sent: &record.datetime,
+                user: &record.username,
+                data: &record.data,
+                lab: "",
+            };
+            let told = Told::read(row);
+            for owner in P::owners(&told) {
+                P::apply(lists.entry(owner.clone()).or_default(), &owner, &told);
+            }
+        }
+        let named = |(owner, rows): (Owner, Vec<P>)| (owner.join("/").trim_matches('/').to_owned(), rows);
+        lists.into_iter().map(named).collect()
+    }
+}

@@ -125,3 +125,37 @@ impl Projection for OpenStage {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::from_json_lines::fold;
+    use super::*;
+
+    #[test]
+    fn what_was_received_is_open_until_its_end() {
+        let lines = r#"
+            stage {"service": "a", "request_id": "1", "status": "received", "date": "1970-01-01T00:00:30+00:00"}
+            stage {"service": "a", "request_id": "1", "status": "processing", "account": "12"}
+            stage {"service": "b", "request_id": "1", "status": "received"}
+            stage {"service": "b", "request_id": "1", "status": "Error"}
+            stage {"service": "c", "request_id": "1", "status": "received"}
+            stage {"service": "c", "request_id": "1", "status": "success", "source": "other"}
+            stage {"service": "d", "request_id": "1", "status": "processing"}
+            stage {"service": "e", "status": "received"}
+        "#;
+        let open: Vec<String> = fold::<OpenStage>(lines)
+            .iter()
+            .flat_map(|(_, rows)| rows)
+            .map(|row| {
+                format!(
+                    "{} {} {:?} {}",
+                    row.service,
+                    row.status,
+                    row.account,
+                    row.since_us / 1_000_000
+                )
+            })
+            .collect();
+        assert_eq!(open, ["a processing Some(\"12\") 30", "c received None 5"]);
+    }
+}
