@@ -44,21 +44,26 @@
 //! | `journal` | the writer: open and repair, groups, checkpoints, retention |
 //! | `reader` | what can be asked |
 //! | [`projection`] | what is derived from events: the latest of each object |
+//! | `care` | is a database sound; a copy of it |
+//! | [`reactobus`] | what another recorder kept |
 //! | `rejected` | refused messages as they lie in the table |
 //! | [`location`] | where the database is when nobody says |
 //! | `error` | fatal at start, or of one operation |
 //!
 //! Deliberately absent: any thread, any clock (times are arguments), any decision about who may see what.
 
+mod care;
 mod error;
 mod journal;
 pub mod location;
 mod migration;
 pub mod projection;
+pub mod reactobus;
 mod reader;
 mod rejected;
 mod schema;
 
+pub use care::BackupError;
 pub use error::{OpenError, StoreError};
 pub use journal::{
     Appended, Checkpoint, Checkpointer, Group, Journal, NewEvent, NewGap, Options, PruneBudget, Pruned, REJECTED_BYTES,
