@@ -57,6 +57,7 @@ pub mod event_id;
 pub mod filter;
 pub mod option;
 pub mod record;
+pub mod size;
 pub mod time;
 pub mod topic;
 
@@ -68,4 +69,5 @@ pub use event_id::{EventId, EventIdError};
 pub use filter::Filter;
 pub use option::{OptionError, SnapshotScope, SubscriptionOption};
 pub use record::{Record, RecordError};
+pub use size::parse_size;
 pub use topic::Kind;

@@ -10,7 +10,7 @@ use crate::context::{Color, Context};
 use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
-use crate::{bench, completions, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -111,6 +111,8 @@ pub enum Command {
     Status(status::Arguments),
     /// Show the messages that the publisher refused
     Rejected(rejected::Arguments),
+    /// Look after a database of events
+    Db(db::Arguments),
     /// Write the completion script for a shell
     Completions(completions::Arguments),
     /// Write the manual page

@@ -28,6 +28,7 @@
 //! | [`sources`] | identities of LAVA servers, and who is heard |
 //! | [`emit`] | send events |
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
+//! | [`db`] | look after a database |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
 //!
@@ -44,6 +45,7 @@ pub mod completions;
 pub mod context;
 mod cursor_file;
 mod database;
+pub mod db;
 pub mod doctor;
 pub mod emit;
 pub mod exit;

@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, Command};
 use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{bench, completions, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Doctor(arguments) => Box::pin(doctor::run(arguments, context)).await,
         Command::Status(arguments) => Box::pin(status::run(arguments, context)).await,
         Command::Rejected(arguments) => Box::pin(rejected::run(arguments, context)).await,
+        Command::Db(arguments) => Box::pin(db::run(arguments, context)).await,
         Command::Completions(_) | Command::Man => unreachable!("these need no runtime"),
         Command::Demo(_) => Err(Failure::new(
             Exit::Internal,

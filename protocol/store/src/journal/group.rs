@@ -129,6 +129,20 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// Notes that what was missing of a lab between these times, in µs since 1970, is there now: all gaps that lie in
+    /// between. How many these are.
+    pub fn fill_gaps(&mut self, lab: &str, from_us: i64, to_us: i64, now_us: i64) -> Result<u64, StoreError> {
+        let filled = self.write(|conn| {
+            conn.execute(
+                "UPDATE gap SET filled = ?4 WHERE lab = ?1 AND from_time >= ?2 AND to_time <= ?3 AND filled IS NULL",
+                params![lab, from_us, to_us, now_us],
+            )
+        })?;
+        Ok(filled as u64)
+    }
+}
+
 impl Group<'_> {
     /// Appends one event. Numbers are given in order, from 1, without holes: a repeat or a conflict uses none.
     /// After an error the whole group is undone and refuses everything with [`StoreError::RolledBack`].

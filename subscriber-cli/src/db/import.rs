@@ -1,0 +1,253 @@
+//! Events of another time or place, taken into a database.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use lavabus_protocol::Record;
+use lavabus_protocol::event::read_datetime;
+use lavabus_store::{Appended, Journal, NewEvent, Reader, StoreError, reactobus};
+
+use super::{cannot_write, open_or_make, path_for_writing, project_all};
+use crate::context::Context;
+use crate::database;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Events that are committed together.
+const GROUP: usize = 2_000;
+/// What a SQLite database begins with.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
+/// From where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// JSON lines as `listen -o json` and `db export` write them, a database of ours, or ReactOBus's; '-': standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The lab that they came from, where they do not say it themselves
+    #[arg(long, value_name = "LAB")]
+    pub lab: Option<String>,
+
+    /// The file has every event of the lab between its first and its last: known gaps that lie in between are filled
+    #[arg(long)]
+    pub complete: bool,
+}
+
+/// Writes events in groups, and counts what became of them.
+struct Import {
+    journal: Journal,
+    path: PathBuf,
+    lab: String,
+    waiting: Vec<(Record, Option<i64>)>,
+    new: u64,
+    repeats: u64,
+    refused: u64,
+    /// When the first and the last of them happened.
+    span: Option<(i64, i64)>,
+}
+
+pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
+    let path = path_for_writing(db)?;
+    let mut import = Import {
+        journal: open_or_make(&path)?,
+        path,
+        lab: arguments.lab.clone().unwrap_or_default(),
+        waiting: Vec::with_capacity(GROUP),
+        new: 0,
+        repeats: 0,
+        refused: 0,
+        span: None,
+    };
+    read(&arguments.file, &mut import, context)?;
+    import.commit(context)?;
+    let filled = match (arguments.complete, import.span) {
+        (true, Some((from_us, to_us))) => {
+            let filled = import.journal.fill_gaps(&import.lab, from_us, to_us, now_us());
+            filled.map_err(|error| import.failed(&error))?
+        }
+        _ => 0,
+    };
+    project_all(&mut import.journal).map_err(|error| import.failed(&error))?;
+    let Import {
+        journal,
+        path,
+        new,
+        repeats,
+        refused,
+        ..
+    } = import;
+    journal.close().map_err(|error| cannot_write(&path, &error))?;
+    context.notice(format_args!(
+        "{new} events taken in, {repeats} were there already, {refused} passed over{}",
+        if filled > 0 {
+            format!(", {filled} gaps filled")
+        } else {
+            String::new()
+        }
+    ));
+    Ok(Exit::Success)
+}
+
+fn read(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
+    if file == Path::new("-") {
+        return lines(&mut io::stdin().lock(), "standard input", import, context);
+    }
+    let name = file.display().to_string();
+    let unreadable = |error: io::Error| {
+        Failure::new(
+            Exit::Usage,
+            format!("cannot read {name}"),
+            error,
+            "a file that you may read",
+        )
+    };
+    let mut input = BufReader::new(File::open(file).map_err(unreadable)?);
+    if !input.fill_buf().map_err(unreadable)?.starts_with(SQLITE) {
+        return lines(&mut input, &name, import, context);
+    }
+    drop(input);
+    match reactobus::is_reactobus(file) {
+        Ok(true) => messages(file, &name, import, context),
+        Ok(false) => own(file, import, context),
+        Err(error) => Err(database::cannot_read(file, &error)),
+    }
+}
+
+fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Context) -> Result<(), Failure> {
+    // A line of the largest event there can be, as JSON inside a string, and some.
+    const LONGEST: u64 = 8 << 20;
+    for number in 1_u64.. {
+        let mut line = Vec::new();
+        let read = input.take(LONGEST).read_until(b'\n', &mut line).map_err(|error| {
+            Failure::new(
+                Exit::Usage,
+                format!("cannot read {name}"),
+                error,
+                "the file from its beginning again",
+            )
+        })?;
+        if read == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&line);
+        if line.trim().is_empty() {
+            continue;
+        }
+        match Record::from_json_line(line.trim()) {
+            Ok(record) => import.take(record, None, context)?,
+            Err(error) => import.pass_over(format_args!("line {number} of {name}"), &error, context),
+        }
+    }
+    Ok(())
+}
+
+fn messages(file: &Path, name: &str, import: &mut Import, context: &Context) -> Result<(), Failure> {
+    let mut failed = Ok(());
+    let read = reactobus::messages(file, |number, record| {
+        match record {
+            Ok(record) => failed = import.take(record, None, context),
+            Err(refusal) => import.pass_over(format_args!("message {number} of {name}"), &refusal, context),
+        }
+        if failed.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    failed?;
+    read.map_err(|error| database::cannot_read(file, &error))
+}
+
+fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
+    let reader: Reader = database::open(Some(file.to_owned()))?;
+    let unreadable = |error| database::cannot_read(reader.path(), &error);
+    let head = reader.head().map_err(unreadable)?;
+    let mut failed = Ok(());
+    let read = reader.scan(0, head, |row| {
+        let record = Record {
+            topic: row.topic.to_owned(),
+            uuid: row.id,
+            datetime: row.sent.to_owned(),
+            username: row.user.to_owned(),
+            data: row.data.to_owned(),
+            cursor: None,
+            lab: (!row.lab.is_empty()).then(|| row.lab.to_owned()),
+        };
+        failed = import.take(record, Some(row.received_us), context);
+        if failed.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    failed?;
+    read.map(drop).map_err(unreadable)
+}
+
+impl Import {
+    fn failed(&self, error: &StoreError) -> Failure {
+        cannot_write(&self.path, error)
+    }
+
+    fn pass_over(&mut self, place: std::fmt::Arguments<'_>, cause: &dyn std::fmt::Display, context: &Context) {
+        self.refused += 1;
+        context.notice(format_args!("{place} is passed over: {cause}"));
+    }
+
+    fn take(&mut self, record: Record, received_us: Option<i64>, context: &Context) -> Result<(), Failure> {
+        let sent = read_datetime(&record.datetime).or_else(|| record.uuid.time());
+        let at_us = sent.map(|sent| sent.as_microsecond());
+        if let Some(at_us) = at_us {
+            let (from, to) = self.span.unwrap_or((at_us, at_us));
+            self.span = Some((from.min(at_us), to.max(at_us)));
+        }
+        // Who does not say when it was received, was there when it was sent.
+        self.waiting.push((record, received_us.or(at_us)));
+        if self.waiting.len() >= GROUP {
+            self.commit(context)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, context: &Context) -> Result<(), Failure> {
+        let now_us = now_us();
+        let mut append = || -> Result<Vec<Appended>, StoreError> {
+            let mut group = self.journal.group()?;
+            let mut appended = Vec::with_capacity(self.waiting.len());
+            for (record, received_us) in &self.waiting {
+                appended.push(group.append(&NewEvent {
+                    id: &record.uuid,
+                    received_us: received_us.unwrap_or(now_us).min(now_us),
+                    topic: &record.topic,
+                    sent: &record.datetime,
+                    user: &record.username,
+                    data: &record.data,
+                    lab: record.lab.as_deref().unwrap_or(&self.lab),
+                })?);
+            }
+            group.commit()?;
+            Ok(appended)
+        };
+        let appended = append().map_err(|error| cannot_write(&self.path, &error))?;
+        let waiting = std::mem::take(&mut self.waiting);
+        for (appended, (record, _)) in appended.into_iter().zip(waiting) {
+            match appended {
+                Appended::New(_) => self.new += 1,
+                Appended::Repeat(_) => self.repeats += 1,
+                Appended::Conflict(seq) => self.pass_over(
+                    format_args!("the event {}", record.uuid),
+                    &format!("event {seq} has the same UUID and other content"),
+                    context,
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn now_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
