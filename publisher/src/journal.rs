@@ -33,8 +33,8 @@ const PROJECTED_AT_ONCE: u64 = 1000;
 /// and how many, and how often, when they are further behind than ten times as many.
 const PROJECTED_IN_HASTE: u64 = 5000;
 const HASTE: Duration = Duration::from_millis(100);
-/// The questions' projections take this part of the time while there is something to commit.
-const HISTORY_SHARE: u32 = 5;
+/// The questions' projections, and pruning, take one part in so many of the time while there is something to commit.
+const SHARE: u32 = 5;
 /// Retention is looked at this often.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -75,7 +75,8 @@ struct State {
     history_behind: u64,
     /// When they may take in more while there is something to commit.
     history_due: Option<Instant>,
-    last_pruned: Option<Instant>,
+    /// When old events are looked for again.
+    prune_due: Option<Instant>,
 }
 
 /// What became of the events of a group, one entry each, in order.
@@ -136,13 +137,17 @@ impl JournalWriter {
                     if events < GROUP_EVENTS && since.is_none_or(|since| since >= pause) {
                         self.upkeep();
                     }
-                    if events < GROUP_EVENTS && self.state.history_due.is_none_or(|due| due <= Instant::now()) {
-                        self.project_history();
+                    if events < GROUP_EVENTS {
+                        self.prune();
+                        if self.state.history_due.is_none_or(|due| due <= Instant::now()) {
+                            self.project_history();
+                        }
                     }
                 }
                 Ok(None) => break,
                 Err(_) => {
                     self.upkeep();
+                    self.prune();
                     self.project_history();
                     if self.state.trouble.is_some() {
                         self.recover();
@@ -161,7 +166,9 @@ impl JournalWriter {
 
     fn pause(&self) -> Duration {
         let behind = self.state.projections_behind + self.state.history_behind;
-        let something_to_do = behind > 0 || self.state.rejections.are_due();
+        let soon = Instant::now() + TICK;
+        let prunes = self.state.prune_due.is_some_and(|due| due < soon);
+        let something_to_do = behind > 0 || prunes || self.state.rejections.are_due();
         if something_to_do && self.state.trouble.is_none() {
             IDLE
         } else {
@@ -275,13 +282,6 @@ impl JournalWriter {
                 }
             }
         }
-        if self
-            .state
-            .last_pruned
-            .is_none_or(|last| last.elapsed() >= PRUNE_INTERVAL)
-        {
-            self.prune();
-        }
     }
 
     /// Nobody waits for these, so they get a share of the time, a little at a time.
@@ -297,23 +297,29 @@ impl JournalWriter {
                 warn!(%cause, "what the questions ask could not be brought up to date; it is tried again");
             }
         }
-        self.state.history_due = Some(Instant::now() + began.elapsed() * (HISTORY_SHARE - 1));
+        self.state.history_due = Some(Instant::now() + began.elapsed() * (SHARE - 1));
     }
 
+    /// Old events go, a few at a time.
     fn prune(&mut self) {
-        self.state.last_pruned = Some(Instant::now());
+        let began = Instant::now();
+        if self.state.trouble.is_some() || self.state.prune_due.is_some_and(|due| due > began) {
+            return;
+        }
         let now_us = jiff::Timestamp::now().as_microsecond();
-        match self.journal.prune(&self.retention, now_us, &PruneBudget::default()) {
-            Ok(pruned) => {
-                if pruned.events > 0
-                    && let Ok(oldest) = self.journal.oldest()
-                {
+        let pruned = self.journal.prune(&self.retention, now_us, &PruneBudget::default());
+        let pause = match &pruned {
+            Ok(pruned) if pruned.more => began.elapsed() * (SHARE - 1),
+            _ => PRUNE_INTERVAL,
+        };
+        self.state.prune_due = Some(Instant::now() + pause);
+        match pruned {
+            Ok(pruned) if pruned.events > 0 => {
+                if let Ok(oldest) = self.journal.oldest() {
                     self.oldest.store(oldest.unwrap_or(0), Ordering::Relaxed);
                 }
-                if pruned.more {
-                    self.state.last_pruned = None;
-                }
             }
+            Ok(_) => {}
             Err(cause) => warn!(%cause, "old events could not be removed; it is tried again"),
         }
     }

@@ -42,7 +42,7 @@ pub struct PruneBudget {
 impl Default for PruneBudget {
     fn default() -> PruneBudget {
         PruneBudget {
-            events: 2_000,
+            events: 500,
             pages: 500,
         }
     }
