@@ -335,6 +335,7 @@ async fn a_position_that_was_pruned_is_expired() {
             sent,
             user,
             data,
+            lab: "",
         };
         group.append(&event).unwrap();
     }

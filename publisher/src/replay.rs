@@ -374,6 +374,7 @@ mod tests {
                 sent: "",
                 user: "",
                 data: "{}",
+                lab: "",
             };
             group.append(&event).unwrap();
         }
