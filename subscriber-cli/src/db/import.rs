@@ -51,6 +51,8 @@ struct Import {
 
 pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let path = path_for_writing(db)?;
+    // Before a database is made for nothing.
+    let source = Source::open(&arguments.file)?;
     let mut import = Import {
         journal: open_or_make(&path)?,
         path,
@@ -61,7 +63,7 @@ pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Conte
         refused: 0,
         span: None,
     };
-    read(&arguments.file, &mut import, context)?;
+    source.read(&mut import, context)?;
     import.commit(context)?;
     let filled = match (arguments.complete, import.span) {
         (true, Some((from_us, to_us))) => {
@@ -91,28 +93,40 @@ pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Conte
     Ok(Exit::Success)
 }
 
-fn read(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
-    if file == Path::new("-") {
-        return lines(&mut io::stdin().lock(), "standard input", import, context);
+/// What kind of file it is.
+enum Source {
+    Lines(Box<dyn BufRead>, String),
+    Own(PathBuf),
+    ReactoBus(PathBuf),
+}
+
+impl Source {
+    fn open(file: &Path) -> Result<Source, Failure> {
+        if file == Path::new("-") {
+            return Ok(Source::Lines(Box::new(io::stdin().lock()), "standard input".to_owned()));
+        }
+        let name = file.display().to_string();
+        let unreadable = |error: io::Error| {
+            let what = format!("cannot read {name}");
+            Failure::new(Exit::Usage, what, error, "a file that you may read")
+        };
+        let mut input = BufReader::new(File::open(file).map_err(unreadable)?);
+        if !input.fill_buf().map_err(unreadable)?.starts_with(SQLITE) {
+            return Ok(Source::Lines(Box::new(input), name));
+        }
+        match reactobus::is_reactobus(file) {
+            Ok(true) => Ok(Source::ReactoBus(file.to_owned())),
+            Ok(false) => Ok(Source::Own(file.to_owned())),
+            Err(error) => Err(database::cannot_read(file, &error)),
+        }
     }
-    let name = file.display().to_string();
-    let unreadable = |error: io::Error| {
-        Failure::new(
-            Exit::Usage,
-            format!("cannot read {name}"),
-            error,
-            "a file that you may read",
-        )
-    };
-    let mut input = BufReader::new(File::open(file).map_err(unreadable)?);
-    if !input.fill_buf().map_err(unreadable)?.starts_with(SQLITE) {
-        return lines(&mut input, &name, import, context);
-    }
-    drop(input);
-    match reactobus::is_reactobus(file) {
-        Ok(true) => messages(file, &name, import, context),
-        Ok(false) => own(file, import, context),
-        Err(error) => Err(database::cannot_read(file, &error)),
+
+    fn read(self, import: &mut Import, context: &Context) -> Result<(), Failure> {
+        match self {
+            Source::Lines(mut input, name) => lines(&mut *input, &name, import, context),
+            Source::Own(file) => own(&file, import, context),
+            Source::ReactoBus(file) => messages(&file, import, context),
+        }
     }
 }
 
@@ -144,12 +158,16 @@ fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Con
     Ok(())
 }
 
-fn messages(file: &Path, name: &str, import: &mut Import, context: &Context) -> Result<(), Failure> {
+fn messages(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
     let mut failed = Ok(());
     let read = reactobus::messages(file, |number, record| {
         match record {
             Ok(record) => failed = import.take(record, None, context),
-            Err(refusal) => import.pass_over(format_args!("message {number} of {name}"), &refusal, context),
+            Err(refusal) => import.pass_over(
+                format_args!("message {number} of {}", file.display()),
+                &refusal,
+                context,
+            ),
         }
         if failed.is_ok() {
             ControlFlow::Continue(())
