@@ -44,6 +44,7 @@
 //! | [`cursor`] | where in a stream: epoch, position, cursor |
 //! | [`option`] | what a subscription that begins with `@` asks for |
 //! | [`control`] | what a publisher says about the stream |
+//! | [`redact`] | secrets hidden in texts that go on to others |
 //! | [`time`] | times and durations as people write them |
 //!
 //! Deliberately absent: sockets, files, clocks, random numbers, threads. Everything here is a function of its
@@ -57,6 +58,7 @@ pub mod event_id;
 pub mod filter;
 pub mod option;
 pub mod record;
+pub mod redact;
 pub mod size;
 pub mod time;
 pub mod topic;
