@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+use lavabus_lava::explain::Pace;
+use lavabus_lava::{Identity, IdentityError};
 use lavabus_protocol::parse_size;
 use lavabus_store::{Options, Retention, Synchronous};
 use lavabus_zmtp::{BindOptions, Endpoint};
 
-use crate::config::{Config, JournalConfig};
+use crate::config::{Config, ExplainConfig, JournalConfig};
 
 /// LAVA's `INTERNAL_EVENT_SOCKET`, where its web processes push.
 const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
@@ -85,6 +87,16 @@ pub struct Arguments {
     #[arg(long, value_name = "GROUP")]
     pub ipc_group: Option<String>,
 
+    /// Ask this LAVA why jobs failed, such as https://lava.example.org/, and publish what it says as .attempt and .fault
+    /// events: whoever hears the events reads it. One job a second at most.
+    #[arg(long, value_name = "URI", value_parser = explain_from)]
+    pub explain_from: Option<String>,
+
+    /// A file whose first line is the API token to ask with; nobody else should be able to read it. Without it only
+    /// what LAVA shows to everybody is told.
+    #[arg(long, value_name = "FILE", requires = "explain_from")]
+    pub explain_token_file: Option<PathBuf>,
+
     /// How much is logged.
     #[arg(short, long, value_name = "LEVEL", default_value = "INFO", ignore_case = true)]
     pub level: Level,
@@ -133,6 +145,9 @@ pub enum ArgumentError {
         "no place for the journal's database: neither $STATE_DIRECTORY, $XDG_STATE_HOME nor $HOME is set; name one with --db PATH, or go without: --no-journal"
     )]
     NoDatabasePath,
+    /// The token's file cannot be used.
+    #[error("--explain-token-file: {0}")]
+    ExplainToken(#[source] IdentityError),
 }
 
 impl Arguments {
@@ -174,7 +189,28 @@ impl Arguments {
             ipc_group: self.ipc_group.clone(),
             ..config.bind
         };
+        if let Some(uri) = &self.explain_from {
+            let identity = match &self.explain_token_file {
+                Some(file) => Identity::with_token_file(uri, file),
+                None => Identity::anonymous(uri),
+            };
+            config.explain = Some(ExplainConfig {
+                identity: identity.map_err(ArgumentError::ExplainToken)?,
+                pace: Pace::default(),
+            });
+        }
         Ok(config)
+    }
+}
+
+/// An address without a secret: everybody on this machine can read a command line.
+fn explain_from(text: &str) -> Result<String, String> {
+    match Identity::anonymous(text) {
+        Ok(identity) if identity.token.is_some() => {
+            Err("a token has no place in an address: put it into a file, --explain-token-file FILE".to_owned())
+        }
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected the address of a LAVA server, such as https://lava.example.org/".to_owned()),
     }
 }
 
@@ -225,10 +261,49 @@ mod tests {
             (["--retain", "soon"], "--retain"),
             (["--history-from", "10.0.0.0/99"], "--history-from"),
             (["--level", "LOUD"], "DEBUG"),
+            (["--explain-from", "lava.example.org"], "https://lava.example.org/"),
+            (["--explain-token-file", "x"], "--explain-from"),
         ] {
             let error = parse(&arguments).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(expected), "{error}");
         }
         assert!(parse(&["--db", "x", "--no-journal"]).is_err());
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_and_is_never_shown() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let error = parse(&["--explain-from", "https://ada:s3cret@lava/"]).unwrap_err();
+        assert!(error.to_string().contains("--explain-token-file FILE"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let config = || {
+            let name = file.to_str().unwrap();
+            let flags = [
+                "--no-journal",
+                "--explain-from",
+                "http://127.0.0.1/",
+                "--explain-token-file",
+                name,
+            ];
+            parse(&flags).unwrap().config(1024)
+        };
+        let error = config().unwrap_err().to_string();
+        assert!(
+            error.starts_with("--explain-token-file: ") && error.contains("token: No such file"),
+            "{error}"
+        );
+        std::fs::write(&file, "s3cret\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let config = config().unwrap();
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let identity = config.explain.unwrap().identity;
+        assert_eq!(identity.token.unwrap().expose(), "s3cret");
+        assert!(
+            identity.warnings[0].ends_with("others can read it: chmod 600"),
+            "{:?}",
+            identity.warnings
+        );
     }
 }

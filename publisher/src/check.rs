@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use lavabus_lava::Server;
 use lavabus_store::{OpenError, Reader, Retention, Synchronous};
 use lavabus_zmtp::Endpoint;
 use nix::unistd::{AccessFlags, Group, access};
@@ -44,6 +45,15 @@ pub(crate) fn describe(config: &Config) -> String {
         "history  {networks}; others: the last {:?}",
         config.resume_window
     ));
+    if let Some(explain) = &config.explain {
+        let identity = &explain.identity;
+        let whom = match identity.token {
+            Some(_) => "with a token",
+            None => "without a token: public jobs only",
+        };
+        lines.push(format!("explain  asks {} ({whom})", identity.uri));
+        lines.extend(identity.warnings.iter().map(|warning| format!("warning  {warning}")));
+    }
     lines.push(String::new());
     lines.join("\n")
 }
@@ -82,6 +92,10 @@ pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
     }
     if let Some(journal) = &config.journal {
         check("--db", database_is_good(&journal.path));
+    }
+    if let Some(explain) = &config.explain {
+        let server = Server::new(&explain.identity).map(drop);
+        check("--explain-from", server.map_err(|error| error.to_string()));
     }
     if log_file != Path::new("-") {
         check("--log-file", file_is_writable(log_file));
@@ -192,5 +206,13 @@ mod tests {
              retained 30 days or 4096 MiB, whichever is first\n\
              history  this machine only; others: the last 3600s\n"
         );
+        let mut config = config(Path::new("/tmp/events.db"));
+        config.explain = Some(crate::config::ExplainConfig {
+            identity: lavabus_lava::Identity::anonymous("https://lava.example.org/RPC2").unwrap(),
+            pace: lavabus_lava::explain::Pace::default(),
+        });
+        let text = describe(&config);
+        let line = "explain  asks https://lava.example.org/ (without a token: public jobs only)\n";
+        assert!(text.ends_with(line), "{text}");
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use lavabus_lava::Identity;
+use lavabus_lava::explain::Pace;
 use lavabus_store::{Options, Retention};
 use lavabus_zmtp::{BindOptions, Endpoint, HeartbeatConfig, Limits};
 
@@ -32,6 +34,17 @@ pub struct Config {
     pub heartbeat: HeartbeatConfig,
     /// Mode and group of ipc sockets.
     pub bind: BindOptions,
+    /// Who is asked why jobs failed; None: nobody.
+    pub explain: Option<ExplainConfig>,
+}
+
+/// Who is asked why jobs failed.
+#[derive(Clone, Debug)]
+pub struct ExplainConfig {
+    /// LAVA, and as whom.
+    pub identity: Identity,
+    /// How often.
+    pub pace: Pace,
 }
 
 /// Where and how events are kept.
@@ -60,6 +73,7 @@ impl Config {
             max_connections: 8192,
             heartbeat: HeartbeatConfig::default(),
             bind: BindOptions::default(),
+            explain: None,
         }
     }
 

@@ -71,4 +71,10 @@ counters! {
     too_many_subscriptions,
     /// Connections refused because there were too many.
     too_many_connections,
+    /// Failed jobs of which LAVA was asked why, and answered.
+    explained,
+    /// Failed jobs that were not asked for: too many others waited.
+    explain_left_out,
+    /// Failed jobs that were given up: LAVA did not answer for too long.
+    explain_given_up,
 }

@@ -119,7 +119,7 @@ impl Intake {
     }
 
     /// False when there is nothing more to read, or nobody to hand it to.
-    async fn take(&self, received: Received, peer: &Arc<str>) -> bool {
+    pub(crate) async fn take(&self, received: Received, peer: &Arc<str>) -> bool {
         let admitted = match received {
             Received::Messages(run) => {
                 self.counters.received.add(run.len() as u64);

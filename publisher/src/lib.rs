@@ -18,7 +18,8 @@
 //!
 //! The modules stand in the order of an event's way: `connections` accept peers, `intake` reads producers,
 //! `admission` checks, `journal` numbers and commits, `fan_out` keeps the newest batches and wakes who wants
-//! them, `subscriber` writes, and `replay` reads the journal for those who are further behind.
+//! them, `subscriber` writes, and `replay` reads the journal for those who are further behind. `explain` is one more reader, which
+//! asks LAVA why jobs failed.
 //! `publisher` wires them; `daemon` is the process around it.
 
 mod connections;
@@ -33,6 +34,7 @@ mod journal;
 pub mod fan_out;
 mod numbered;
 
+mod explain;
 mod history;
 mod replay;
 mod subscriber;
@@ -48,7 +50,7 @@ mod config;
 mod daemon;
 
 pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
-pub use config::{Config, JournalConfig};
+pub use config::{Config, ExplainConfig, JournalConfig};
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lavabus_lava::explain::Explainer;
+use lavabus_lava::{Server, ServerError};
 use lavabus_protocol::Epoch;
 use lavabus_store::{Checkpointer, Journal, OpenError, Reader, Retention, StoreError};
 use lavabus_zmtp::{BindError, Endpoint, Limits, Listener, SocketType};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -15,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::config::{Config, JournalConfig};
 use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
+use crate::explain::Explain;
 use crate::fan_out::FanOut;
 use crate::fan_out::ring::Limit;
 use crate::health::Health;
@@ -47,6 +51,9 @@ pub enum FatalError {
     /// The journal could not be closed, or its thread gave up.
     #[error("the journal: {0}")]
     Journal(#[from] StoreError),
+    /// LAVA cannot be asked why jobs failed, whatever it answers.
+    #[error("asking LAVA why jobs failed: {0}")]
+    Explain(#[from] ServerError),
     /// A part of the publisher panicked: a defect.
     #[error("the {0} has panicked; what it was given last is in the log")]
     Panicked(&'static str),
@@ -68,6 +75,7 @@ pub struct Publisher {
     intake: Vec<Listener>,
     publish: Vec<Listener>,
     journal: Option<OpenJournal>,
+    explainer: Option<Explainer>,
     counters: Arc<Counters>,
     health: Arc<Health>,
 }
@@ -112,6 +120,15 @@ impl Publisher {
                 Some(opened.map_err(|_| FatalError::Panicked("journal"))??)
             }
         };
+        let explainer = match &config.explain {
+            None => None,
+            Some(explain) => {
+                for warning in &explain.identity.warnings {
+                    warn!("{warning}");
+                }
+                Some(Explainer::new(Server::new(&explain.identity)?, explain.pace.clone()))
+            }
+        };
         let (mut intake, mut publish) = (Vec::new(), Vec::new());
         for endpoint in &config.intake {
             intake.push(Listener::bind(endpoint, &config.bind).await?);
@@ -125,6 +142,7 @@ impl Publisher {
             intake,
             publish,
             journal,
+            explainer,
             counters: Arc::default(),
             health,
         })
@@ -157,6 +175,7 @@ impl Publisher {
             intake,
             publish,
             journal,
+            explainer,
             counters,
             health,
         } = self;
@@ -252,12 +271,18 @@ impl Publisher {
             let serve = move |stream, peer| to_journal.clone().serve(stream, peer);
             listeners.spawn(async move { doors.accept(listener, SocketType::Pull, serve).await });
         }
+        let mut explaining = explainer.map(|explainer| {
+            let database = config.journal.map(|journal| journal.path);
+            let explain = Explain::new(explainer, shared.fan_out.clone(), database, to_journal.clone());
+            producers.spawn(explain.run(closing.clone()))
+        });
         // The journal's channel ends with its last producer.
         drop(to_journal);
 
         tokio::select! {
             () = shutdown.cancelled() => {}
             ended = ended_early(&mut writer) => return Err(ended),
+            () = panicked(&mut explaining) => return Err(FatalError::Panicked("explainer")),
         }
         info!("ending: no new connections, reading what producers already sent");
         closing.cancel();
@@ -358,6 +383,16 @@ impl JournalThread {
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 /// but copying takes no more than one part in so many of the time: a flood goes into the log.
 const CHECKPOINT_REST: u32 = 10;
+
+/// Completes only if the task panicked.
+async fn panicked(task: &mut Option<JoinHandle<()>>) {
+    if let Some(task) = task
+        && task.await.is_err()
+    {
+        return;
+    }
+    std::future::pending().await
+}
 
 /// Completes only if the journal's thread ended though nobody asked it to.
 async fn ended_early(writer: &mut Option<JournalThread>) -> FatalError {

@@ -79,6 +79,21 @@ pub struct Failure {
     pub failure_comment: Option<String>,
 }
 
+/// How a job ended, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// `Finished`, or another state if the server does not know yet that it ended.
+    pub state: String,
+    /// On which device it ran.
+    pub device: Option<String>,
+    /// ISO 8601; without a zone it is UTC.
+    pub start_time: Option<String>,
+    /// ISO 8601; without a zone it is UTC.
+    pub end_time: Option<String>,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// A job that a search by submitter found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmittedJob {

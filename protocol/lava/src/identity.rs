@@ -84,6 +84,19 @@ impl Identity {
         Ok(identity)
     }
 
+    /// A visitor whose token is the first line of a file; a warning says if others can read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`anonymous`](Identity::anonymous); [`IdentityError::Unreadable`] and [`IdentityError::NoToken`] for the file.
+    pub fn with_token_file(uri: &str, file: &Path) -> Result<Identity, IdentityError> {
+        let mut identity = Identity::anonymous(uri)?;
+        identity.warnings.clear();
+        identity.token = Some(token_of(file, &mut identity.warnings)?);
+        identity.warn_of_open_wire();
+        Ok(identity)
+    }
+
     fn warn_of_open_wire(&mut self) {
         if self.token.is_none() {
             return;

@@ -35,12 +35,14 @@
 //! - `server`: the questions ([`Server`]); `submit`: handing in a job; `answer`: what is told
 //! - `events`: the WebSocket ([`EventSocket`])
 //! - `error`: what went wrong, by what can be done about it
+//! - [`explain`]: why jobs failed, as events
 //! - `place`: the line of a definition that was declined ([`locate`])
 //! - `http`, `xml_rpc`, `logs`, `yaml`: how answers are asked for and read
 
 mod answer;
 mod error;
 mod events;
+pub mod explain;
 mod http;
 mod identity;
 mod logs;
@@ -52,7 +54,7 @@ mod token;
 mod xml_rpc;
 mod yaml;
 
-pub use answer::{Answer, Device, Failure, Job, LogLine, SubmittedJob, TestCase, Worker};
+pub use answer::{Answer, Device, Explanation, Failure, Job, LogLine, SubmittedJob, TestCase, Worker};
 pub use error::{ServerError, SubmitError};
 pub use events::{EventSocket, Received};
 pub use identity::{Environment, EventsSettings, Identity, IdentityError, IdentitySources, load};
