@@ -38,14 +38,11 @@ fn explained_by(lab: Lab, lava: &LavaServer) -> Lab {
     lab.configure(|config| config.explain = Some(ExplainConfig { identity, pace: pace() }))
 }
 
-/// A job that runs on qemu-01 and will fail with this error.
-fn job(lava: &LavaServer, class: &str, message: &str) -> String {
-    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+/// A job that runs on qemu-01.
+fn job(lava: &LavaServer) -> String {
     lava.add_job(Job {
         state: "Running".into(),
-        device: some("qemu-01"),
-        error_type: some(class),
-        error_msg: some(message),
+        device: Some("qemu-01".into()),
         start_time: Some("2026-11-21T05:00:00Z".parse().unwrap()),
         end_time: Some("2026-11-21T05:01:05.217939Z".parse().unwrap()),
         ..Job::default()
@@ -69,10 +66,10 @@ async fn both_events_reach_a_subscriber_byte_for_byte() {
         let sub = StockSub::connect(publisher.publish(), &["org."]);
         publisher.subscribers(1).await;
         push_events_of(&lava, publisher.intake());
-        let good = job(&lava, "", "");
+        let good = job(&lava);
         lava.set_job(&good, "Finished", "Complete");
-        let bad = job(&lava, "Infrastructure", "no power at https://ada:s3cret@pdu/");
-        let ended = lava.set_job(&bad, "Finished", "Incomplete");
+        let bad = job(&lava);
+        let ended = lava.fail_job(&bad, "Infrastructure", "no power at https://ada:s3cret@pdu/");
 
         sub.next();
         assert_eq!(sub.next(), Message::new(&ended));
@@ -113,9 +110,9 @@ async fn an_outage_is_waited_for() {
     publisher.subscribers(1).await;
     push_events_of(&lava, publisher.intake());
     lava.fail(Failure::Status(502), "/api/", FOR_EVER);
-    let ids: Vec<String> = (0..3).map(|n| job(&lava, "Job", &format!("no kernel {n}"))).collect();
+    let ids: Vec<String> = (0..3).map(|_| job(&lava)).collect();
     for id in &ids {
-        lava.set_job(id, "Finished", "Incomplete");
+        lava.fail_job(id, "Job", "no kernel");
     }
     eventually("it is tried again", || ids.iter().all(|id| asked(&lava, id) > 2)).await;
     lava.heal();
@@ -137,8 +134,8 @@ async fn a_slow_lava_delays_no_event_and_no_end() {
     publisher.subscribers(1).await;
     push_events_of(&lava, publisher.intake());
     lava.fail(Failure::Delay(Duration::from_secs(3600)), "/api/", FOR_EVER);
-    let id = job(&lava, "Bug", "slow");
-    let ended = lava.set_job(&id, "Finished", "Incomplete");
+    let id = job(&lava);
+    let ended = lava.fail_job(&id, "Bug", "slow");
     assert_eq!(sub.next(), Message::new(&ended));
     eventually("LAVA is asked", || asked(&lava, &id) == 1).await;
     let push = StockPush::connect(publisher.intake());
@@ -156,20 +153,20 @@ async fn after_a_restart_what_was_missed_is_asked_for_and_nothing_twice() {
     // Nobody explains yet.
     let publisher = Lab::new().journal().start().await;
     push_events_of(&lava, publisher.intake());
-    let missed = job(&lava, "Configuration", "no template");
-    lava.set_job(&missed, "Finished", "Incomplete");
+    let missed = job(&lava);
+    lava.fail_job(&missed, "Configuration", "no template");
     publisher.published(1).await;
 
     let publisher = explained_by(publisher.stop().await, &lava).start().await;
     publisher.published(2).await;
-    let later = job(&lava, "Test", "no shell");
-    lava.set_job(&later, "Finished", "Incomplete");
+    let later = job(&lava);
+    lava.fail_job(&later, "Test", "no shell");
     publisher.published(5).await;
 
     // All of it is in the journal: the events of the last job come after whatever the look back may ask.
     let publisher = publisher.stop().await.start().await;
-    let last = job(&lava, "Infrastructure", "no power");
-    lava.set_job(&last, "Finished", "Incomplete");
+    let last = job(&lava);
+    lava.fail_job(&last, "Infrastructure", "no power");
     publisher.published(3).await;
     for id in [&missed, &later, &last] {
         assert_eq!(asked(&lava, id), 1, "job {id}");
@@ -201,6 +198,40 @@ async fn a_flood_is_bounded_and_counted() {
     publisher.stop().await;
 }
 
+/// As it is installed: the token comes from a file, and nothing that is written shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_program_with_a_token_that_is_refused() {
+    let lava = LavaServer::start().await;
+    let lab = Lab::new().journal();
+    let file = lab.folder().join("token");
+    std::fs::write(&file, "wrong-token-0123456789\n").unwrap();
+    let lab = lab.argument("--explain-from").argument(lava.uri());
+    let lab = lab
+        .argument("--explain-token-file")
+        .argument(file.display().to_string());
+    let checked = lab
+        .command()
+        .arg("--check")
+        .stdout(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        checked.contains("explain  asks http://127.0.0.1") && checked.contains("with a token"),
+        "{checked}"
+    );
+    assert!(checked.contains("others can read it: chmod 600"), "{checked}");
+
+    let publisher = lab.start_process();
+    publisher.wait_for_log("others can read it");
+    push_events_of(&lava, publisher.intake());
+    lava.fail_job(&job(&lava), "Bug", "no shell");
+    let line = publisher.wait_for_log("LAVA does not say why jobs failed");
+    assert!(line.contains("Invalid token"), "{line}");
+    assert!(!publisher.log().contains("wrong-token") && !checked.contains("wrong-token"));
+    publisher.terminate();
+}
+
 /// The questions that a job's event raises.
 fn question(frames: &[String; 5]) -> Question {
     let event = Envelope::check(frames.iter().map(String::as_bytes)).unwrap();
@@ -212,10 +243,10 @@ async fn a_token_that_is_refused_is_said_once() {
     let lava = LavaServer::start().await;
     let server = Server::new(&identity(&lava, "wrong-token-0123456789")).unwrap();
     let mut explainer = Explainer::new(server, pace());
-    let id = job(&lava, "Job", "no kernel");
+    let id = job(&lava);
     explainer
         .questions()
-        .ask(question(&lava.set_job(&id, "Finished", "Incomplete")));
+        .ask(question(&lava.fail_job(&id, "Job", "no kernel")));
     let step = explainer.next().await;
     assert!(matches!(step, Step::Refused { .. }), "{step:?}");
     assert!(step.to_string().contains("Invalid token"), "{step}");
@@ -240,9 +271,9 @@ async fn what_lava_does_not_show_is_unknown_and_not_asked_for_again() {
     lava.add_user("explain", "token-0123456789");
     let server = Server::new(&identity(&lava, "token-0123456789")).unwrap();
     let mut explainer = Explainer::new(server, pace());
-    let id = job(&lava, "Infrastructure", "secret");
+    let id = job(&lava);
     lava.change_job(&id, |job| job.private = true);
-    let ended = question(&lava.set_job(&id, "Finished", "Incomplete"));
+    let ended = question(&lava.fail_job(&id, "Infrastructure", "secret"));
     explainer.questions().ask(ended.clone());
     let Step::Explained { events, .. } = explainer.next().await else {
         panic!("an answer")
@@ -258,8 +289,8 @@ async fn an_event_that_comes_before_lava_shows_the_end_is_asked_for_again() {
     let lava = LavaServer::start().await;
     let server = Server::new(&identity(&lava, LavaServer::ADMIN_TOKEN)).unwrap();
     let mut explainer = Explainer::new(server, pace());
-    let id = job(&lava, "Infrastructure", "no power");
-    let ended = lava.set_job_quietly(&id, "Finished", "Incomplete");
+    let id = job(&lava);
+    let ended = lava.fail_job(&id, "Infrastructure", "no power");
     lava.change_job(&id, |job| job.state = "Running".into());
     explainer.questions().ask(question(&ended));
     let shown = async {
@@ -285,10 +316,10 @@ async fn after_too_long_an_outage_jobs_are_given_up() {
     };
     let mut explainer = Explainer::new(server, pace);
     for _ in 0..5 {
-        let id = job(&lava, "Infrastructure", "no power");
+        let id = job(&lava);
         explainer
             .questions()
-            .ask(question(&lava.set_job(&id, "Finished", "Incomplete")));
+            .ask(question(&lava.fail_job(&id, "Infrastructure", "no power")));
     }
     assert_eq!(explainer.next().await, Step::LeftOut { jobs: 3 });
     let step = explainer.next().await;

@@ -126,7 +126,9 @@ impl Publisher {
                 for warning in &explain.identity.warnings {
                     warn!("{warning}");
                 }
-                Some(Explainer::new(Server::new(&explain.identity)?, explain.pace.clone()))
+                let server = Server::new(&explain.identity)?;
+                info!(server = %server.uri(), "asked why jobs failed");
+                Some(Explainer::new(server, explain.pace.clone()))
             }
         };
         let (mut intake, mut publish) = (Vec::new(), Vec::new());

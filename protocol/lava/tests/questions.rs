@@ -4,7 +4,7 @@
 #[allow(dead_code)]
 mod script;
 
-use lavabus_lava::{Failure, LogLine, ServerError, TestCase};
+use lavabus_lava::{Explanation, Failure, LogLine, ServerError, TestCase};
 use script::{ECHO_BASIC, ECHO_TOKEN, Script, answer, fault, html, json, xml};
 
 const JOB: &str = r#"{"id": 1995, "submitter": "ada", "viewing_groups": [], "description": "d", "health_check": false,
@@ -345,6 +345,53 @@ async fn devices_and_workers() {
     assert_eq!(
         script.lines().await,
         ["GET /api/v0.2/devices/q/", "GET /api/v0.2/workers/w/"]
+    );
+}
+
+/// What is not told is absent, and no error.
+#[tokio::test]
+async fn an_explanation_of_which_parts_are_missing() {
+    let bare = r#"{"id": 7, "state": "Finished", "health": "Incomplete"}"#;
+    let suites = r#"{"results": [{"id": 4, "name": "smoke"}, {"id": 5, "name": "lava"}]}"#;
+    let case = |metadata: &str| {
+        let results = serde_json::json!({"results": [{"name": "validate"}, {"name": "job", "metadata": metadata}]});
+        json("200 OK", &results.to_string())
+    };
+    let script = Script::of(vec![
+        json("200 OK", bare),
+        json("200 OK", r#"{"results": []}"#),
+        // An old server that passes over the filter.
+        json("200 OK", bare),
+        json("200 OK", suites),
+        json("200 OK", r#"{"results": []}"#),
+        json("200 OK", bare),
+        json("200 OK", suites),
+        case(""),
+        json("200 OK", bare),
+        json("200 OK", suites),
+        case("error_type: {a: [b"),
+        json("200 OK", bare),
+        json("200 OK", suites),
+        case("case: job\nerror_msg: ''\nerror_type: Bug\n"),
+        json("200 OK", "{}"),
+    ])
+    .await;
+    let server = script.server();
+    let mut expected = Explanation {
+        state: "Finished".to_owned(),
+        ..Explanation::default()
+    };
+    for _ in 0..4 {
+        assert_eq!(server.explanation("7").await.unwrap(), expected);
+    }
+    expected.failure.error_type = Some("Bug".to_owned());
+    assert_eq!(server.explanation("7").await.unwrap(), expected);
+    let error = server.explanation("7").await.unwrap_err();
+    assert!(matches!(error, ServerError::Unexpected { .. }), "{error:?}");
+    let lines = script.lines().await;
+    assert_eq!(
+        lines[4],
+        "GET /api/v0.2/jobs/7/suites/5/tests/?name=job&limit=500&offset=0"
     );
 }
 

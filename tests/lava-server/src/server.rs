@@ -237,7 +237,17 @@ impl LavaServer {
         })
     }
 
-    /// The same, but nobody is told: the event was lost.
+    /// Ends a job Incomplete, with what the dispatcher says of the error in the result `lava/job`. The event goes out as
+    /// with [`set_job`](Self::set_job).
+    pub fn fail_job(&self, id: &str, error_type: &str, error_msg: &str) -> [String; 5] {
+        self.change_job(id, |job| {
+            job.error_type = Some(error_type.to_owned());
+            job.error_msg = Some(error_msg.to_owned());
+        });
+        self.set_job(id, "Finished", "Incomplete")
+    }
+
+    /// The same as [`set_job`](Self::set_job), but nobody is told: the event was lost.
     pub fn set_job_quietly(&self, id: &str, state: &str, health: &str) -> [String; 5] {
         self.shared
             .change(|lab| (set_job(lab, id, state, health).frames, Vec::new()))
