@@ -406,3 +406,18 @@ async fn ended_early(writer: &mut Option<JournalThread>) -> FatalError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_panic_is_an_end_that_nobody_asked_for() {
+        let mut task = Some(tokio::spawn(async { panic!("a defect") }));
+        panicked(&mut task).await;
+        for mut task in [None, Some(tokio::spawn(async {}))] {
+            let ended = tokio::time::timeout(Duration::from_millis(20), panicked(&mut task)).await;
+            assert!(ended.is_err());
+        }
+    }
+}
