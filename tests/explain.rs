@@ -285,6 +285,22 @@ async fn what_lava_does_not_show_is_unknown_and_not_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_another_lab_gets_no_events() {
+    let (lava, other) = (LavaServer::start().await, LavaServer::start().await);
+    let server = Server::new(&identity(&lava, LavaServer::ADMIN_TOKEN)).unwrap();
+    let mut explainer = Explainer::new(server, pace());
+    // The first job of each.
+    let id = job(&lava);
+    lava.fail_job(&id, "Infrastructure", "no power");
+    job(&other);
+    other.change_job(&id, |job| job.submit_time = "2026-11-21T04:00:00Z".parse().unwrap());
+    explainer
+        .questions()
+        .ask(question(&other.fail_job(&id, "Bug", "no shell")));
+    assert_eq!(explainer.next().await, Step::Foreign { job: id });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_before_lava_shows_the_end_is_asked_for_again() {
     let lava = LavaServer::start().await;
     let server = Server::new(&identity(&lava, LavaServer::ADMIN_TOKEN)).unwrap();

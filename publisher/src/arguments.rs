@@ -19,6 +19,8 @@ const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
 const DEFAULT_PUBLISH: &str = "tcp://127.0.0.1:5500";
 /// File descriptors that are not connections: the database, listeners, logs, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
+/// LAVA may take its time to say why a job failed: nobody waits for it.
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Publishes the events of a LAVA lab: receives them from LAVA and from test jobs, keeps them in a journal, and sends
 /// them to every ZeroMQ subscriber, who can also ask for what it missed.
@@ -87,8 +89,8 @@ pub struct Arguments {
     #[arg(long, value_name = "GROUP")]
     pub ipc_group: Option<String>,
 
-    /// Ask this LAVA why jobs failed, such as https://lava.example.org/, and publish what it says as .attempt and .fault
-    /// events: whoever hears the events reads it. One job a second at most.
+    /// Ask this LAVA (`https://HOST/`) why jobs failed, and publish what it says as .attempt and .fault events: whoever
+    /// hears the events reads it. One job a second at most.
     #[arg(long, value_name = "URI", value_parser = explain_from)]
     pub explain_from: Option<String>,
 
@@ -194,8 +196,10 @@ impl Arguments {
                 Some(file) => Identity::with_token_file(uri, file),
                 None => Identity::anonymous(uri),
             };
+            let mut identity = identity.map_err(ArgumentError::ExplainToken)?;
+            identity.timeout = EXPLAIN_TIMEOUT;
             config.explain = Some(ExplainConfig {
-                identity: identity.map_err(ArgumentError::ExplainToken)?,
+                identity,
                 pace: Pace::default(),
             });
         }

@@ -73,6 +73,8 @@ counters! {
     too_many_connections,
     /// Failed jobs of which LAVA was asked why, and answered.
     explained,
+    /// Failed jobs of another lab: those of their numbers at the LAVA that was asked are others.
+    explain_foreign,
     /// Failed jobs that were not asked for: too many others waited.
     explain_left_out,
     /// Failed jobs that were given up: LAVA did not answer for too long.

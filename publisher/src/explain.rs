@@ -15,7 +15,7 @@ use lavabus_protocol::{Envelope, Record};
 use lavabus_store::{OpenError, Reader, StoreError};
 use lavabus_zmtp::{MessageRun, Received};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
@@ -50,6 +50,7 @@ struct Reading {
     database: Option<PathBuf>,
     questions: Questions,
     counters: Arc<Counters>,
+    closing: CancellationToken,
 }
 
 impl Explain {
@@ -72,6 +73,7 @@ impl Explain {
             database,
             questions: explainer.questions(),
             counters: intake.counters.clone(),
+            closing: intake.closing.clone(),
         };
         Explain {
             reading,
@@ -80,13 +82,14 @@ impl Explain {
         }
     }
 
-    /// Works until `closing` is cancelled.
-    pub(crate) async fn run(self, closing: CancellationToken) {
+    /// Works until the intake closes.
+    pub(crate) async fn run(self) {
         let Explain {
             reading,
             explainer,
             intake,
         } = self;
+        let closing = intake.closing.clone();
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
@@ -160,8 +163,9 @@ impl Reading {
     /// The journal after a number, or of the last hour, up to the place in the ring.
     async fn read_journal(&self, after: Option<u64>) {
         let Some(path) = self.database.clone() else { return };
-        let (questions, upto) = (self.questions.clone(), self.sequence);
-        let read = tokio::task::spawn_blocking(move || read_journal(path, after, upto, &questions)).await;
+        let (questions, upto, closing) = (self.questions.clone(), self.sequence, self.closing.clone());
+        let read = move || read_journal(path, after, upto, &questions, &closing);
+        let read = tokio::task::spawn_blocking(read).await;
         match read {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "the journal could not be read for jobs that failed"),
@@ -183,7 +187,13 @@ enum ReadError {
 }
 
 /// Asks of each failed job that has no explanation in the journal yet.
-fn read_journal(path: PathBuf, after: Option<u64>, upto: u64, questions: &Questions) -> Result<(), ReadError> {
+fn read_journal(
+    path: PathBuf,
+    after: Option<u64>,
+    upto: u64,
+    questions: &Questions,
+    closing: &CancellationToken,
+) -> Result<(), ReadError> {
     let reader = Reader::open(path)?;
     let mut after = match after {
         Some(after) => after,
@@ -192,7 +202,7 @@ fn read_journal(path: PathBuf, after: Option<u64>, upto: u64, questions: &Questi
             reader.seq_received_since(since.as_microsecond())?.saturating_sub(1)
         }
     };
-    while after < upto {
+    while after < upto && !closing.is_cancelled() {
         let last = upto.min(after + ROWS);
         let mut found = Vec::new();
         reader.scan(after, last, |row| {
@@ -225,10 +235,14 @@ async fn answer(mut explainer: Explainer, intake: Intake) {
         match explainer.next().await {
             Step::Explained { job, events } => {
                 intake.counters.explained.add(1);
-                tracing::debug!(job, events = events.len(), "explained");
+                debug!(job, events = events.len(), "explained");
                 if !events.is_empty() && !intake.take(Received::Messages(run_of(&events)), &peer).await {
                     return;
                 }
+            }
+            step @ Step::Foreign { .. } => {
+                intake.counters.explain_foreign.add(1);
+                debug!("{step}");
             }
             step => {
                 if let Step::GivenUp { jobs, .. } = &step {

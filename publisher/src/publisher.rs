@@ -276,7 +276,7 @@ impl Publisher {
         let mut explaining = explainer.map(|explainer| {
             let database = config.journal.map(|journal| journal.path);
             let explain = Explain::new(explainer, shared.fan_out.clone(), database, to_journal.clone());
-            producers.spawn(explain.run(closing.clone()))
+            producers.spawn(explain.run())
         });
         // The journal's channel ends with its last producer.
         drop(to_journal);

@@ -87,6 +87,8 @@ pub struct Explanation {
     /// On which device it ran.
     pub device: Option<String>,
     /// ISO 8601; without a zone it is UTC.
+    pub submit_time: Option<String>,
+    /// ISO 8601; without a zone it is UTC.
     pub start_time: Option<String>,
     /// ISO 8601; without a zone it is UTC.
     pub end_time: Option<String>,

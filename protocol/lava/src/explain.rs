@@ -79,6 +79,11 @@ pub enum Step {
         /// The `.attempt`, then the `.fault`; none of them if LAVA tells neither device nor cause.
         events: Vec<Record>,
     },
+    /// LAVA's job of this number is another one: the event came from another lab.
+    Foreign {
+        /// The job.
+        job: String,
+    },
     /// LAVA does not answer. Said once, until it answers again.
     Unavailable {
         /// Why.
@@ -111,6 +116,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Explained { job, .. } => write!(f, "job {job} is explained"),
+            Step::Foreign { job } => write!(f, "job {job} is another lab's: LAVA's own job {job} is another one"),
             Step::Unavailable { cause } => {
                 write!(f, "LAVA cannot be asked why jobs failed, it is tried again: {cause}")
             }
@@ -190,6 +196,9 @@ impl Explainer {
                 events: waiting.question.answered(explanation),
             };
             let (step, cause) = match &answer {
+                Ok(told) if !waiting.question.is_about(told) => {
+                    (Some(Step::Foreign { job: job.clone() }), String::new())
+                }
                 // LAVA sends its event before the change can be seen.
                 Ok(told) if !told.state.eq_ignore_ascii_case(state::FINISHED) => {
                     (None, format!("LAVA says that it is {}", told.state))

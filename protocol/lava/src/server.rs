@@ -305,6 +305,7 @@ impl Server {
             let mut explanation = Explanation {
                 state: json_text(&job, "state").ok_or_else(|| reply.unexpected())?,
                 device: json_text(&job, "actual_device"),
+                submit_time: json_text(&job, "submit_time"),
                 start_time: json_text(&job, "start_time"),
                 end_time: json_text(&job, "end_time"),
                 failure: Failure {
@@ -340,6 +341,7 @@ impl Server {
         Ok(Explanation {
             state: some("state").ok_or_else(|| reply.unexpected())?,
             device: some("device"),
+            submit_time: some("submit_time"),
             start_time: some("start_time"),
             end_time: some("end_time"),
             failure: Failure {

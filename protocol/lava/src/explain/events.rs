@@ -167,6 +167,7 @@ mod tests {
         Explanation {
             state: "Finished".to_owned(),
             device: some("qemu-07"),
+            submit_time: None,
             start_time: some("2026-11-21T05:00:00Z"),
             end_time: None,
             failure: Failure {

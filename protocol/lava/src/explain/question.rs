@@ -1,9 +1,11 @@
 //! Which jobs need an explanation, and how the events of one are named.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lavabus_protocol::event::{Body, health, read_datetime};
 use lavabus_protocol::{Envelope, Event, EventId, Kind};
 use uuid::Uuid;
+
+use crate::answer::Explanation;
 
 /// Texts of a job's event that are longer are nobody's names: such an event is passed over, so that a full queue is
 /// some MiB at most.
@@ -19,6 +21,8 @@ pub struct Question {
     pub job: String,
     /// The device that it ran on, if it had one.
     pub device: Option<String>,
+    /// When it was submitted.
+    pub submitted: Option<Timestamp>,
     /// When it began to run: ISO 8601.
     pub started: Option<String>,
     /// When it ended: ISO 8601.
@@ -57,12 +61,24 @@ impl Question {
         Some(Question {
             job: id.to_owned(),
             device: job.device.clone().filter(|name| !name.is_empty()),
+            submitted: job.submit_time.as_deref().and_then(read_datetime),
             started: job.start_time.clone(),
             finished: job.end_time.clone(),
             prefix: event.topic.strip_suffix(Kind::Testjob.as_str())?.to_owned(),
             datetime: event.datetime.to_owned(),
             ended: ended.or_else(|| event.uuid.time()).unwrap_or_default(),
         })
+    }
+
+    /// Whether LAVA tells of this job. Another lab's events may pass here too: its jobs have the same numbers, but were
+    /// submitted at other times. A time that is not told says nothing.
+    pub fn is_about(&self, told: &Explanation) -> bool {
+        let there = told.submit_time.as_deref().and_then(read_datetime);
+        match (self.submitted, there) {
+            // XML-RPC tells whole seconds.
+            (Some(here), Some(there)) => here.duration_since(there).abs() < SignedDuration::from_secs(1),
+            _ => true,
+        }
     }
 
     /// The UUID of the `.attempt` event that answers this. Who has an event of this UUID need not ask.
@@ -173,6 +189,25 @@ mod tests {
         ] {
             let other = question(topic, "", data).unwrap();
             assert_ne!(other.attempt_id(), first.attempt_id(), "{topic} {data}");
+        }
+    }
+
+    #[test]
+    fn another_labs_job_of_the_same_number_was_submitted_at_another_time() {
+        let data = DATA.replace('{', r#"{"submit_time": "2026-11-21T04:59:00.217961+00:00", "#);
+        let question = question("lab.testjob", "", &data).unwrap();
+        for (told, expected) in [
+            (Some("2026-11-21T04:59:00.217961Z"), true),
+            (Some("2026-11-21T04:59:00"), true),
+            (Some("2026-11-21T04:59:02Z"), false),
+            (Some("soon"), true),
+            (None, true),
+        ] {
+            let told = Explanation {
+                submit_time: told.map(str::to_owned),
+                ..Explanation::default()
+            };
+            assert_eq!(question.is_about(&told), expected, "{told:?}");
         }
     }
 
