@@ -17,7 +17,7 @@ const MESSAGE: usize = 255;
 /// Details have no more bytes.
 const DETAILS: usize = 65_535;
 /// So much of a text is looked at.
-const LOOKED_AT: usize = 1 << 20;
+const LOOKED_AT: usize = 1 << 18;
 
 /// What the detail says where no text does.
 const NOTHING_WRITTEN: &str = "cause unknown: LAVA wrote none down";
