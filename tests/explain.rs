@@ -7,12 +7,14 @@ mod lab;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lab::{Lab, Message, StockPush, StockSub, eventually, push_events_of};
 use lava_publisher::ExplainConfig;
 use lava_stand_in::{Failure, Job, LavaServer};
 use lavabus_lava::explain::{Explainer, Pace, Question, Step};
 use lavabus_lava::{Identity, Server, Token};
 use lavabus_protocol::Envelope;
+use lavabus_store::{Journal, NewEvent, Options};
 
 const FOR_EVER: usize = 1_000_000;
 
@@ -178,6 +180,39 @@ async fn after_a_restart_what_was_missed_is_asked_for_and_nothing_twice() {
         .map(|message| message.topic().rsplit('.').next().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["testjob", "attempt", "fault"].repeat(3));
+}
+
+/// The start looks back for an hour, no further.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_not_asked_for() {
+    let lava = LavaServer::start().await;
+    let lab = explained_by(Lab::new().journal(), &lava);
+    let [old, recent] = [120, 10].map(|minutes| {
+        let id = job(&lava);
+        let ended = lava.fail_job(&id, "Infrastructure", "no power");
+        (minutes, id, ended)
+    });
+    let mut journal = Journal::open(lab.database(), &Options::default()).unwrap();
+    let mut group = journal.group().unwrap();
+    for (minutes, _, ended) in [&old, &recent] {
+        let received = Timestamp::now() - Duration::from_secs(minutes * 60);
+        let event = NewEvent {
+            id: &ended[1].parse().unwrap(),
+            received_us: received.as_microsecond(),
+            topic: &ended[0],
+            sent: &ended[2],
+            user: &ended[3],
+            data: &ended[4],
+            lab: "",
+        };
+        group.append(&event).unwrap();
+    }
+    group.commit().unwrap();
+    journal.close().unwrap();
+    let publisher = lab.start().await;
+    publisher.published(2).await;
+    assert_eq!((asked(&lava, &old.1), asked(&lava, &recent.1)), (0, 1));
+    publisher.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
