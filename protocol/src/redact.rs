@@ -11,8 +11,8 @@ const HIDDEN: &str = "…";
 /// Words in the name of a value that nobody but its owner should read.
 const SECRET_NAME: &str = "(?:pass(?:word|wd|phrase)|secret|token|credential|(?:api|private|access|auth)[_-]?key)";
 
-/// A value behind its name: in quotes, or up to the next white space.
-const VALUE: &str = r#"(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+)"#;
+/// A value behind its name: hidden already, in quotes and what is glued to them, or up to the next white space.
+const VALUE: &str = r#"(?:…|(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\w*|\S+)"#;
 
 static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let name = SECRET_NAME;
@@ -98,6 +98,7 @@ mod tests {
             ("PASSWORD: hunter2 was wrong", "PASSWORD: … was wrong"),
             (r#"{"token": "a b\" c", "job": 5}"#, r#"{"token": …, "job": 5}"#),
             ("{'api_key': 'abc'}", "{'api_key': …}"),
+            ("password='a b'c d", "password=… d"),
             ("https://lab/x?job=5&token=abc", "https://lab/x?job=5&token=…"),
             ("LAVA-Token: abc", "LAVA-Token: …"),
             ("MY_SECRET_KEY=abc make", "MY_SECRET_KEY=… make"),
