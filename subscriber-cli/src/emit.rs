@@ -1,7 +1,7 @@
 //! `lavabus emit`: send events to a publisher.
 
-mod data;
 mod events;
+mod own;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::format::Printer;
 use crate::lines;
 
 pub use self::events::{DeviceArguments, JobArguments, MessageArguments, RawArguments, WorkerArguments};
+pub use self::own::{AttemptArguments, FaultArguments, Origin, ResultArguments, StageArguments};
 
 /// Send events to a publisher. It returns when the publisher took them.
 #[derive(Clone, Debug, clap::Args)]
@@ -83,8 +84,33 @@ pub enum EventCommand {
     Job(JobArguments),
     /// A worker's state and health
     Worker(WorkerArguments),
+    /// One try at something on a device, ended
+    Attempt(AttemptArguments),
+    /// How far a service is with a request
+    Stage(StageArguments),
+    /// An error, to be kept with the thing that it is about
+    Fault(FaultArguments),
+    /// What a test case found, or how a run of them ended
+    Result(ResultArguments),
     /// Events as JSON lines, in any of the forms that are read
     Raw(RawArguments),
+}
+
+impl EventCommand {
+    fn records(&self, sending: &Sending) -> Result<Vec<Record>, Failure> {
+        let record = match self {
+            EventCommand::Raw(raw) => return raw.records(sending),
+            EventCommand::Event(event) => event.record(sending),
+            EventCommand::Device(device) => device.record(sending),
+            EventCommand::Job(job) => job.record(sending),
+            EventCommand::Worker(worker) => worker.record(sending),
+            EventCommand::Attempt(attempt) => attempt.record(sending),
+            EventCommand::Stage(stage) => stage.record(sending),
+            EventCommand::Fault(fault) => fault.record(sending),
+            EventCommand::Result(result) => result.record(sending),
+        };
+        Ok(vec![record?])
+    }
 }
 
 /// Runs the command.
@@ -95,11 +121,7 @@ pub enum EventCommand {
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let sending = &arguments.sending;
     let records = match &arguments.event {
-        Some(EventCommand::Raw(raw)) => raw.records(sending)?,
-        Some(EventCommand::Event(event)) => vec![event.record(sending)?],
-        Some(EventCommand::Device(device)) => vec![device.record(sending)?],
-        Some(EventCommand::Job(job)) => vec![job.record(sending)?],
-        Some(EventCommand::Worker(worker)) => vec![worker.record(sending)?],
+        Some(event) => event.records(sending)?,
         None => Vec::new(),
     };
     let mut emission = Emission::connect(sending, context).await?;

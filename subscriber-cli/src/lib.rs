@@ -30,6 +30,7 @@
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`db`] | look after a database |
 //! | [`completions`] | for the shell, and the manual page |
+//! | `own_data`, `python_json` | the fifth frame, as emit and mock write it |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
 //!
 //! Data goes to standard output, all the rest to standard error. `lavabus demo` is only parsed here: it needs the
@@ -56,6 +57,8 @@ mod jq;
 mod lines;
 pub mod listen;
 pub mod mock;
+mod own_data;
+mod python_json;
 mod reader_gone;
 pub mod rejected;
 mod run;

@@ -6,9 +6,10 @@ use lavabus_protocol::{Record, RecordError};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Sending, data};
+use super::Sending;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::python_json;
 
 /// A message, as out of a test shell.
 #[derive(Clone, Debug, clap::Args)]
@@ -102,7 +103,7 @@ pub struct RawArguments {
     pub lines: Vec<String>,
 }
 
-fn job_id(text: &str) -> Result<JobId, String> {
+pub(super) fn job_id(text: &str) -> Result<JobId, String> {
     JobId::parse(text)
         .ok_or_else(|| "it is no job id, expected a number such as 1995, or a sub id such as 7.0".to_owned())
 }
@@ -245,14 +246,14 @@ pub(super) fn read_line(line: &str, sending: &Sending) -> Result<Record, RecordE
     Record::from_json_line(&format!("{{{members}{rest}"))
 }
 
-fn make(kind: &str, data: &impl Serialize, sending: &Sending) -> Result<Record, Failure> {
+pub(super) fn make(kind: &str, data: &impl Serialize, sending: &Sending) -> Result<Record, Failure> {
     let prefix = sending.topic_prefix.trim_end_matches('.');
     let topic = if prefix.is_empty() {
         kind.to_owned()
     } else {
         format!("{prefix}.{kind}")
     };
-    new_event(&topic, &sending.username, &data::to_text(data)).map_err(|refusal| {
+    new_event(&topic, &sending.username, &python_json::to_text(data)).map_err(|refusal| {
         Failure::new(
             Exit::Usage,
             format!("--topic {:?} cannot be used", sending.topic_prefix),
@@ -263,7 +264,7 @@ fn make(kind: &str, data: &impl Serialize, sending: &Sending) -> Result<Record, 
 }
 
 /// LAVA sends numbers as numbers, and ids such as 7.0 as text.
-fn job_value(id: &JobId) -> Value {
+pub(super) fn job_value(id: &JobId) -> Value {
     match id.as_str().parse::<u64>() {
         Ok(number) if number.to_string() == id.as_str() => number.into(),
         _ => id.as_str().into(),
@@ -296,7 +297,6 @@ fn known<'a>(
 mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
-    use crate::emit::EventCommand;
     use lavabus_protocol::event::Body;
 
     fn emit(line: &[&str]) -> Result<Record, Failure> {
@@ -305,13 +305,8 @@ mod tests {
         let Command::Emit(emit) = arguments.command else {
             panic!()
         };
-        match emit.event.unwrap() {
-            EventCommand::Event(event) => event.record(&emit.sending),
-            EventCommand::Device(device) => device.record(&emit.sending),
-            EventCommand::Job(job) => job.record(&emit.sending),
-            EventCommand::Worker(worker) => worker.record(&emit.sending),
-            EventCommand::Raw(raw) => raw.records(&emit.sending).map(|mut records| records.remove(0)),
-        }
+        let mut records = emit.event.unwrap().records(&emit.sending)?;
+        Ok(records.remove(0))
     }
 
     #[test]

@@ -1,9 +1,6 @@
-//! The fifth frame as LAVA writes it: its keys, their order, and Python's way to write JSON.
-
-use std::io;
+//! The fifth frame as LAVA writes it: its keys and their order.
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
 
 /// A job in a device's event: the database id, or the sub id of a multinode job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,44 +65,11 @@ pub(super) struct MessageData<'a> {
     pub(super) job: u64,
 }
 
-/// Writes one JSON object as Python's `json.dumps` does.
-pub(super) fn write(data: &impl Serialize) -> String {
-    let mut text = Vec::with_capacity(384);
-    data.serialize(&mut Serializer::with_formatter(&mut text, Python))
-        .expect("strings, numbers and null are always written");
-    String::from_utf8(text).expect("what is written is ASCII")
-}
-
-/// A blank behind `,` and `:`, and ASCII only: `json.dumps` with its defaults.
-struct Python;
-
-impl Formatter for Python {
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.is_ascii() {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for unit in fragment.encode_utf16() {
-            match u8::try_from(unit) {
-                Ok(byte) if byte.is_ascii() => writer.write_all(&[byte])?,
-                _ => write!(writer, "\\u{unit:04x}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::python_json::to_text as write;
     use lavabus_protocol::{Kind, Record};
 
     #[test]

@@ -3,13 +3,14 @@
 use lavabus_client::datetime_text;
 use lavabus_protocol::{Kind, Record};
 
-use super::super::data::{self, DeviceData, JobData, WorkerData};
+use super::super::data::{DeviceData, JobData, WorkerData};
 use super::{Lab, LabEvent};
+use crate::python_json;
 
 impl Lab {
     pub(super) fn emit_device(&mut self, device: usize) {
         let it = &self.devices[device];
-        let data = data::write(&DeviceData {
+        let data = python_json::to_text(&DeviceData {
             health: it.health,
             state: it.state,
             device: &it.name,
@@ -26,7 +27,7 @@ impl Lab {
         let device = job.device.map(|device| &self.devices[device]);
         let worker = device.and_then(|device| device.worker);
         let end_time = ended.map(|_| datetime_text(self.clock.now()));
-        let data = data::write(&JobData {
+        let data = python_json::to_text(&JobData {
             health: ended.unwrap_or("Unknown"),
             state: ended.map_or(job.state, |_| "Finished"),
             job: id,
@@ -48,7 +49,7 @@ impl Lab {
 
     pub(super) fn emit_worker(&mut self, worker: usize) {
         let it = &self.workers[worker];
-        let data = data::write(&WorkerData {
+        let data = python_json::to_text(&WorkerData {
             hostname: &it.hostname,
             health: "Active",
             state: if it.online { "Online" } else { "Offline" },

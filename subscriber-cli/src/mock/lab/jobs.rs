@@ -6,8 +6,9 @@ use lavabus_client::datetime_text;
 use lavabus_protocol::Kind;
 use rand::RngExt as _;
 
-use super::super::data::{self, DeviceJob, MessageData};
+use super::super::data::{DeviceJob, MessageData};
 use super::{Job, Lab, MINUTE, SECOND, Step};
+use crate::python_json;
 
 const SUBMITTERS: [&str; 4] = ["admin", "joe", "lkft", "kernelci"];
 const TESTS: [&str; 6] = [
@@ -209,7 +210,7 @@ impl Lab {
             return;
         }
         let message = self.pick(&MESSAGES).into();
-        let data = data::write(&MessageData { message, job: id });
+        let data = python_json::to_text(&MessageData { message, job: id });
         self.emit(Kind::Event, "lavaserver", data);
     }
 
