@@ -2,6 +2,7 @@
 
 mod events;
 mod own;
+mod tap;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::lines;
 
 pub use self::events::{DeviceArguments, JobArguments, MessageArguments, RawArguments, WorkerArguments};
 pub use self::own::{AttemptArguments, FaultArguments, Origin, ResultArguments, StageArguments};
+pub use self::tap::TapArguments;
 
 /// Send events to a publisher. It returns when the publisher took them.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,13 +94,17 @@ pub enum EventCommand {
     Fault(FaultArguments),
     /// What a test case found, or how a run of them ended
     Result(ResultArguments),
+    /// The tests of a TAP document, as results
+    Tap(TapArguments),
     /// Events as JSON lines, in any of the forms that are read
     Raw(RawArguments),
 }
 
 impl EventCommand {
+    /// The events that the arguments say; a TAP document's are sent by its own run.
     fn records(&self, sending: &Sending) -> Result<Vec<Record>, Failure> {
         let record = match self {
+            EventCommand::Tap(_) => return Ok(Vec::new()),
             EventCommand::Raw(raw) => return raw.records(sending),
             EventCommand::Event(event) => event.record(sending),
             EventCommand::Device(device) => device.record(sending),
@@ -121,6 +127,7 @@ impl EventCommand {
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let sending = &arguments.sending;
     let records = match &arguments.event {
+        Some(EventCommand::Tap(tap)) => return tap.run(sending, context).await,
         Some(event) => event.records(sending)?,
         None => Vec::new(),
     };
