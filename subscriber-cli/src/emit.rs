@@ -1,5 +1,6 @@
 //! `lavabus emit`: send events to a publisher.
 
+mod console;
 mod events;
 mod own;
 mod tap;
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::format::Printer;
 use crate::lines;
 
+pub use self::console::ConsoleArguments;
 pub use self::events::{DeviceArguments, JobArguments, MessageArguments, RawArguments, WorkerArguments};
 pub use self::own::{AttemptArguments, FaultArguments, Origin, ResultArguments, StageArguments};
 pub use self::tap::TapArguments;
@@ -27,8 +29,12 @@ pub use self::tap::TapArguments;
 #[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
 pub struct Arguments {
     /// Send the JSON lines of this file ('-': standard input); without uuid or datetime, new ones are made
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "console")]
     pub from: Option<PathBuf>,
+
+    /// Out of a console.
+    #[command(flatten)]
+    pub console: ConsoleArguments,
 
     /// Which event.
     #[command(subcommand)]
@@ -126,6 +132,9 @@ impl EventCommand {
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let sending = &arguments.sending;
+    if arguments.console.console {
+        return arguments.console.run(sending, context).await;
+    }
     let records = match &arguments.event {
         Some(EventCommand::Tap(tap)) => return tap.run(sending, context).await,
         Some(event) => event.records(sending)?,

@@ -109,9 +109,10 @@ pub(super) fn job_id(text: &str) -> Result<JobId, String> {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
-    message: &'a str,
-    job: Value,
+pub(super) struct Message<'a> {
+    pub(super) message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) job: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -156,7 +157,7 @@ impl MessageArguments {
     pub(super) fn record(&self, sending: &Sending) -> Result<Record, Failure> {
         let data = Message {
             message: &self.message,
-            job: job_value(&self.job),
+            job: Some(job_value(&self.job)),
         };
         make("event", &data, sending)
     }

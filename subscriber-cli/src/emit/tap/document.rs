@@ -108,6 +108,8 @@ struct Level {
     next_name: Option<String>,
     /// Results of subtests that are called as the test that comes next.
     nameless: Vec<usize>,
+    /// Results of subtests that are called so already.
+    named: Vec<usize>,
 }
 
 impl Level {
@@ -248,8 +250,9 @@ impl Reading {
         }
         let reason = test.directive.map(|(_, reason)| reason).or(test.comment);
         let reason = reason.map(own_data::message).filter(|reason| !reason.is_empty());
-        let nameless = std::mem::take(&mut self.level().nameless);
-        self.name_all(&nameless, &test.description);
+        let mut inner = std::mem::take(&mut self.level().nameless);
+        self.name_all(&inner, &test.description);
+        self.level().named.append(&mut inner);
 
         let place = self.document.results.len();
         let position = self.level().tests.len() as u64 + 1;
@@ -317,14 +320,19 @@ impl Reading {
             }
         } else {
             self.check(&level);
-            level.nameless.append(&mut level.tests);
+            let mut inner = std::mem::take(&mut level.tests);
+            inner.append(&mut level.named);
+            inner.append(&mut level.nameless);
             if let Some(name) = &level.name {
-                let places = std::mem::take(&mut level.nameless);
-                self.name_all(&places, name);
+                self.name_all(&inner, name);
+                level.named = inner;
+            } else {
+                level.nameless = inner;
             }
         }
         let outer = self.level();
         outer.tests.append(&mut level.tests);
+        outer.named.append(&mut level.named);
         outer.nameless.append(&mut level.nameless);
     }
 
