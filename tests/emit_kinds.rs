@@ -8,6 +8,7 @@ mod lab;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use lab::{Cli, Lab, RunningPublisher, StockSub};
 use serde_json::{Value, json};
@@ -360,4 +361,34 @@ async fn a_publisher_that_is_away_delays_no_console_and_gets_all_when_it_comes()
     let said = String::from_utf8(said).unwrap();
     let ended = cli.run_with_input(flags, &said).with(20).printed(&said);
     ended.said("20 of 20 events were not sent to ipc:///nowhere/at/all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_played_at_its_pace() {
+    let (publisher, stock) = publisher().await;
+    let cli = Cli::new();
+    let line = |second: u32| {
+        let data = json!({"message": second.to_string(), "job": 1});
+        json!({"topic": "lab.event", "datetime": format!("2026-11-21T05:00:{second:02}+00:00"), "data": data})
+    };
+    let recording: String = [0, 20, 10, 30].map(|second| format!("{}\n", line(second))).concat();
+    let path = cli.file("recording.jsonl", &recording).display().to_string();
+    let to = publisher.intake().to_string();
+    // 30 s in 0.3 s; an event that was recorded late waits for nobody.
+    let began = std::time::Instant::now();
+    cli.run(["emit", "--from", &path, "--pace", "100x", "--to", &to])
+        .with(0);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    let messages: Vec<Value> = (0..4).map(|_| next(&stock).1["message"].clone()).collect();
+    assert_eq!(messages, ["0", "20", "10", "30"]);
+    // What is due goes out although the next one is not.
+    let mut playing = cli.start(["emit", "--from", &path, "--pace", "0.01x", "--to", &to]);
+    assert_eq!(next(&stock).1["message"], "0");
+    assert!(playing.is_running());
+    for wrong in ["-1", "fast"] {
+        cli.run(["emit", "--from", &path, &format!("--pace={wrong}")])
+            .with(2)
+            .said("--pace");
+    }
+    publisher.stop().await;
 }

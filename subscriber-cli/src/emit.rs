@@ -3,6 +3,7 @@
 mod console;
 mod events;
 mod own;
+mod pace;
 mod tap;
 
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use lavabus_client::{EmitError, Emitter};
 use lavabus_protocol::Record;
 use lavabus_protocol::time::parse_duration;
 use lavabus_zmtp::Endpoint;
+use tokio::time::Instant;
 
+use self::pace::Schedule;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -22,6 +25,7 @@ use crate::lines;
 pub use self::console::ConsoleArguments;
 pub use self::events::{DeviceArguments, JobArguments, MessageArguments, RawArguments, WorkerArguments};
 pub use self::own::{AttemptArguments, FaultArguments, Origin, ResultArguments, StageArguments};
+pub use self::pace::Pace;
 pub use self::tap::TapArguments;
 
 /// Send events to a publisher. It returns when the publisher took them.
@@ -31,6 +35,17 @@ pub struct Arguments {
     /// Send the JSON lines of this file ('-': standard input); without uuid or datetime, new ones are made
     #[arg(long, value_name = "FILE", required_unless_present = "console")]
     pub from: Option<PathBuf>,
+
+    /// With --from: how fast, such as 1x for the pace at which it was recorded (by recv_time, or else by datetime) or
+    /// 10x; otherwise as fast as it is taken
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        requires = "from",
+        default_value = "0",
+        hide_default_value = true
+    )]
+    pub pace: Pace,
 
     /// Out of a console.
     #[command(flatten)]
@@ -146,9 +161,15 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     }
     if let Some(path) = &arguments.from {
         let mut lines = lines::read(path)?;
+        let mut schedule = Schedule::new(arguments.pace);
         while let Some(line) = emission.next_line(&mut lines).await? {
             match events::read_line(&line.text, sending) {
-                Ok(record) => emission.send(&record).await?,
+                Ok(record) => {
+                    if let Some(due) = schedule.due(&line.text, &record) {
+                        emission.idle_until(due).await?;
+                    }
+                    emission.send(&record).await?;
+                }
                 Err(error) => {
                     emission.confirm().await?;
                     let what = format!("line {} of {} is no event", line.number, lines.name());
@@ -225,6 +246,17 @@ impl Emission<'_> {
                 line = lines.next() => line,
                 error = self.emitter.closed() => Err(failure(self.sending, &error)),
             },
+        }
+    }
+
+    /// Waits; the connection is kept alive, and what was sent before goes out.
+    async fn idle_until(&mut self, due: Instant) -> Result<(), Failure> {
+        if due <= Instant::now() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => Ok(()),
+            error = self.emitter.closed() => Err(failure(self.sending, &error)),
         }
     }
 
