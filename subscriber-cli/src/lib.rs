@@ -62,6 +62,8 @@ mod python_json;
 mod reader_gone;
 pub mod rejected;
 mod run;
+#[cfg(test)]
+mod schemas;
 pub mod sources;
 pub mod status;
 pub mod submit;

@@ -8,12 +8,15 @@
 //! device  Idle ─▶ Reserved ─▶ Running ─▶ Idle        Reserved ─▶ Idle if its job is canceled
 //! ```
 //!
+//! Beside LAVA's own events, a job that runs is reported of as attempts, stages, faults and results: `reports.rs`.
+//!
 //! Order and time are apart. An agenda on the lab's own scale decides what comes after what; [`Clock`] then gives each
 //! event its time, so that the rate is what was asked for whatever the lab does.
 
 mod devices;
 mod events;
 mod jobs;
+mod reports;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -23,6 +26,7 @@ use lavabus_protocol::Record;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
+use self::reports::{Cause, Report};
 use super::clock::{Clock, Profile};
 use super::data::DeviceJob;
 
@@ -77,7 +81,8 @@ pub struct LabEvent {
 /// A simulated lab: an iterator over its events, in order of time, without end.
 ///
 /// It begins with every worker and every device, as a server does that comes up. What it does with jobs and devices is
-/// what LAVA does, in the order in which LAVA does it: it shows in tests that clients keep up with that.
+/// what LAVA does, in the order in which LAVA does it: it shows in tests that clients keep up with that. Beside them come
+/// attempts, stages, faults and results.
 ///
 /// ```
 /// use lavabus_cli::mock::{Lab, LabOptions};
@@ -108,6 +113,8 @@ pub struct Lab {
     waiting: BTreeSet<(Reverse<u8>, u64)>,
     /// Idle devices that may take any job, by device type.
     available: BTreeMap<&'static str, BTreeSet<usize>>,
+    /// Test cases that fail at present, by device type.
+    broken: BTreeSet<(&'static str, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,12 +122,15 @@ enum Step {
     Submit,
     Start(u64),
     Message(u64),
+    Report(u64, Report),
+    Archived(u64),
     Cancel(u64),
     End(u64),
     WorkerGoes,
     WorkerComes(usize),
     DeviceTrouble,
     DeviceRepaired(usize),
+    BadSpell,
 }
 
 #[derive(Clone, Debug)]
@@ -139,6 +149,12 @@ struct Device {
     state: &'static str,
     /// Its job, once LAVA shows it: from Running on.
     job: Option<DeviceJob>,
+    /// Until then nearly all jobs fail on it,
+    bad_until: u64,
+    /// for this cause.
+    weakness: Option<&'static Cause>,
+    /// It is known to have failed, and no job went well since.
+    has_fault: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +162,10 @@ struct Job {
     state: &'static str,
     /// How it will end, if nothing comes between.
     verdict: &'static str,
+    /// Why, if that is Incomplete.
+    cause: Option<&'static Cause>,
+    /// A test of it gave a result.
+    has_tests: bool,
     description: String,
     priority: u8,
     submit_time: String,
@@ -183,6 +203,7 @@ impl Lab {
             last_job: 0,
             waiting: BTreeSet::new(),
             available: BTreeMap::new(),
+            broken: BTreeSet::new(),
         };
         lab.furnish(usize::from(options.devices.max(1)), usize::from(options.workers.max(1)));
         lab
@@ -216,6 +237,9 @@ impl Lab {
                 },
                 state: "Idle",
                 job: None,
+                bad_until: 0,
+                weakness: None,
+                has_fault: false,
             });
             self.emit_device(index);
         }
@@ -227,6 +251,7 @@ impl Lab {
         self.plan(soon, Step::WorkerGoes);
         let soon = self.random.random_range(MINUTE..10 * MINUTE);
         self.plan(soon, Step::DeviceTrouble);
+        self.plan(0, Step::BadSpell);
     }
 
     fn plan(&mut self, after: u64, step: Step) {
@@ -243,12 +268,15 @@ impl Lab {
             Step::Submit => self.submit(),
             Step::Start(job) => self.start(job),
             Step::Message(job) => self.message(job),
+            Step::Report(job, report) => self.report(job, report),
+            Step::Archived(job) => self.archived(job),
             Step::Cancel(job) => self.cancel(job),
             Step::End(job) => self.end(job),
             Step::WorkerGoes => self.worker_goes(),
             Step::WorkerComes(worker) => self.worker_comes(worker),
             Step::DeviceTrouble => self.device_trouble(),
             Step::DeviceRepaired(device) => self.set_health(device, "Unknown"),
+            Step::BadSpell => self.bad_spell(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::RngExt as _;
 
+use super::reports::WORKER_GONE;
 use super::{Job, Lab, MINUTE, SECOND, Step};
 
 impl Lab {
@@ -91,7 +92,8 @@ impl Lab {
             .iter()
             .filter(|(_, job)| job.state == "Running" && of_worker(job));
         for id in running.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.job(id).verdict = "Incomplete";
+            let job = self.job(id);
+            (job.verdict, job.cause) = ("Incomplete", Some(&WORKER_GONE));
             let after = self.random.random_range(SECOND..MINUTE);
             self.plan(after, Step::End(id));
         }

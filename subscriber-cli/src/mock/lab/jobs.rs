@@ -95,6 +95,8 @@ impl Lab {
         let job = Job {
             state: "Submitted",
             verdict,
+            cause: None,
+            has_tests: false,
             description,
             priority,
             submit_time: datetime_text(self.clock.now()),
@@ -198,6 +200,7 @@ impl Lab {
             false => self.random.random_range(MINUTE..20 * MINUTE),
         };
         self.plan(length, Step::End(id));
+        self.plan_reports(id, length);
         let messages = self.pick(&[0, 0, 0, 1, 1, 2, 3]);
         for _ in 0..messages {
             let after = self.random.random_range(0..length);
@@ -251,7 +254,10 @@ impl Lab {
             Some(sub_id) => DeviceJob::SubId(sub_id.clone()),
             None => DeviceJob::Id(id),
         };
-        let health_check = job.health_check;
+        let (health_check, has_run) = (job.health_check, self.devices[device].state == "Running");
+        if has_run {
+            self.report_end(id, health);
+        }
         let it = &mut self.devices[device];
         it.state = "Idle";
         it.job = Some(job_of_device);

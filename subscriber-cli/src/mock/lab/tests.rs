@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lavabus_client::datetime_text;
+use lavabus_protocol::Kind;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -52,8 +53,31 @@ impl Observer {
                 let job = &self.jobs[&data["job"].as_u64().unwrap()];
                 assert_eq!(job.state, "Running", "a message of a job that does not run");
             }
+            "attempt" => {
+                let job = &self.jobs[&data["job_id"].as_u64().unwrap()];
+                assert!(["Running", "Canceling"].contains(&job.state.as_str()));
+                assert_eq!(
+                    (text(&data, "device"), text(&data, "started")),
+                    (job.device.clone(), job.start_time.clone())
+                );
+                assert_eq!(data["exit_code"] == 0, data.get("error_type").is_none());
+                let (started, finished) = (text(&data, "started").unwrap(), text(&data, "finished").unwrap());
+                assert!(started.parse::<Timestamp>().unwrap() <= finished.parse().unwrap());
+            }
+            "fault" | "result" => {
+                let job = &self.jobs[&data["job"].as_u64().unwrap()];
+                assert!(["Running", "Canceling"].contains(&job.state.as_str()));
+                assert_eq!(text(&data, "device"), job.device);
+            }
+            "stage" => {
+                let state = &self.jobs[&data["job"].as_u64().unwrap()].state;
+                let is_last = data["service"] == "archive" && data["status"] == "success";
+                assert_eq!(state, if is_last { "Finished" } else { "Running" });
+                assert_eq!(data["status"] == "error", data.get("message").is_some());
+            }
             other => panic!("{other}"),
         }
+        crate::schemas::check(record);
     }
 
     fn see_worker(&mut self, data: &Value) {
@@ -163,6 +187,16 @@ fn lab(seed: u64, devices: u16, workers: u16) -> Lab {
     })
 }
 
+/// Without our own kinds.
+fn of_lava(lab: Lab) -> impl Iterator<Item = LabEvent> {
+    lab.filter(|event| {
+        matches!(
+            Kind::of(&event.record.topic),
+            Kind::Device | Kind::Testjob | Kind::Worker | Kind::Event
+        )
+    })
+}
+
 fn keys(data: &str) -> Vec<String> {
     // In the order in which they stand there, which a parsed object does not keep.
     let mut pieces: Vec<&str> = data.split("\": ").collect();
@@ -195,7 +229,7 @@ proptest! {
 fn whatever_a_lab_can_do_happens() {
     let mut seen = BTreeSet::new();
     let mut finished = BTreeMap::<String, u32>::new();
-    for event in lab(1, 20, 4).take(40_000) {
+    for event in of_lava(lab(1, 20, 4)).take(40_000) {
         let data: Value = serde_json::from_str(&event.record.data).unwrap();
         let topic = event.record.topic.strip_prefix("lab.x.").unwrap().to_owned();
         for key in ["state", "health", "job", "sub_id", "worker", "health_check"] {
@@ -262,7 +296,7 @@ fn every_event_has_keys_that_a_real_server_sent_in_its_order() {
         .map(|line| Record::from_json_line(line).unwrap())
         .map(|record| (kind(&record.topic), keys(&record.data)))
         .collect();
-    for event in lab(2, 20, 4).take(20_000) {
+    for event in of_lava(lab(2, 20, 4)).take(20_000) {
         let found = (kind(&event.record.topic), keys(&event.record.data));
         // The capture has no multinode job that was canceled; its keys are those of the others with `sub_id`.
         let plain = (
@@ -278,7 +312,7 @@ fn a_queued_job_that_is_canceled_is_finished_at_once() {
     let mut last = BTreeMap::new();
     let mut direct = 0;
     for event in lab(3, 4, 1)
-        .take(20_000)
+        .take(60_000)
         .filter(|event| event.record.topic == "lab.x.testjob")
     {
         let data: Value = serde_json::from_str(&event.record.data).unwrap();
@@ -289,4 +323,111 @@ fn a_queued_job_that_is_canceled_is_finished_at_once() {
         }
     }
     assert!(direct > 0);
+}
+
+#[test]
+fn whatever_can_be_reported_of_a_job_is() {
+    let mut seen = BTreeMap::<String, u32>::new();
+    let mut count = |what: String| *seen.entry(what).or_default() += 1;
+    let mut open_stages = BTreeSet::new();
+    let (mut last_outcomes, mut changes) = (BTreeMap::new(), 0);
+    let mut ended_jobs = Vec::new();
+    let mut faults_of_devices = BTreeMap::<String, u32>::new();
+    for event in lab(1, 20, 4).take(60_000) {
+        let data: Value = serde_json::from_str(&event.record.data).unwrap();
+        let value = |key: &str| {
+            data.get(key)
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        match Kind::of(&event.record.topic) {
+            Kind::Attempt => {
+                let outcome =
+                    value("outcome").unwrap_or_else(|| if data["exit_code"] == 0 { "pass" } else { "fail" }.to_owned());
+                count(format!("attempt {} {outcome}", value("phase").unwrap_or_default()));
+            }
+            Kind::Stage => {
+                let (service, request) = (value("service").unwrap(), value("request_id").unwrap());
+                count(format!("stage {service} {}", value("status").unwrap()));
+                match data["status"] == "received" {
+                    true => assert!(open_stages.insert((service, request)), "received twice"),
+                    false => assert!(
+                        open_stages.remove(&(service, request)),
+                        "ended without having been received"
+                    ),
+                }
+            }
+            Kind::Fault => {
+                let subject = value("subject").unwrap();
+                let (kind, name) = subject.split_once('/').unwrap();
+                let is_cleared = data.get("cleared").is_some();
+                count(format!("fault {kind} {}", if is_cleared { "cleared" } else { "new" }));
+                match (kind, is_cleared) {
+                    ("device", true) => assert!(faults_of_devices.remove(name).is_some(), "nothing to be cleared"),
+                    ("device", false) => *faults_of_devices.entry(name.to_owned()).or_default() += 1,
+                    _ => {}
+                }
+                let most = faults_of_devices.values().max().copied().unwrap_or(0);
+                if most >= 3 {
+                    count("fault three in a row".to_owned());
+                }
+            }
+            Kind::Result => match value("status") {
+                Some(status) => count(format!("run {status}")),
+                None => {
+                    let outcome = value("outcome").unwrap();
+                    count(format!("result {outcome}"));
+                    let before = last_outcomes.insert((value("item"), value("testcase")), outcome.clone());
+                    changes += u32::from(before.is_some_and(|before| before != outcome));
+                }
+            },
+            Kind::Testjob if data["state"] == "Finished" => ended_jobs.push(value("job").unwrap()),
+            _ => {}
+        }
+    }
+    let expected = [
+        "attempt  fail",
+        "attempt  neutral",
+        "attempt  pass",
+        "attempt boot fail",
+        "attempt boot pass",
+        "attempt provision fail",
+        "attempt provision pass",
+        "fault device cleared",
+        "fault device new",
+        "fault job new",
+        "fault three in a row",
+        "result CRASHED",
+        "result FAILED",
+        "result INFO",
+        "result NEEDS_INSPECTION",
+        "result PASSED",
+        "run aborted",
+        "run complete",
+        "run incomplete",
+        "stage archive received",
+        "stage archive success",
+        "stage dispatch error",
+        "stage dispatch received",
+        "stage dispatch success",
+        "stage download error",
+        "stage download received",
+        "stage download success",
+    ];
+    assert_eq!(seen.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+    assert!(changes > 100, "{changes}");
+    // Some services never end with a job that is over for long.
+    let long_over: BTreeSet<_> = ended_jobs
+        .iter()
+        .take(ended_jobs.len() / 2)
+        .map(|job| format!("request-{job:0>6}"))
+        .collect();
+    let stuck = open_stages
+        .iter()
+        .filter(|(_, request)| long_over.contains(request))
+        .count();
+    assert!(
+        (5..ended_jobs.len() / 5).contains(&stuck),
+        "{stuck} of {}",
+        ended_jobs.len()
+    );
 }
