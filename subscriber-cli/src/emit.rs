@@ -12,7 +12,7 @@ use std::time::Duration;
 use lavabus_client::{EmitError, Emitter};
 use lavabus_protocol::Record;
 use lavabus_protocol::time::parse_duration;
-use lavabus_zmtp::Endpoint;
+use lavabus_zmtp::{Endpoint, Limits};
 use tokio::time::Instant;
 
 use self::pace::Schedule;
@@ -216,6 +216,18 @@ impl Emission<'_> {
     }
 
     async fn send(&mut self, record: &Record) -> Result<(), Failure> {
+        let bytes: usize = record
+            .envelope()
+            .frames(&mut [0; 36])
+            .iter()
+            .map(|frame| frame.len())
+            .sum();
+        let most = Limits::default().message;
+        if bytes > most {
+            let what = format!("the event has {bytes} bytes");
+            let cause = format!("a publisher takes {most} at most");
+            return Err(Failure::new(Exit::Usage, what, cause, "shorter texts"));
+        }
         let within = self.sending.within;
         let sent = tokio::time::timeout(within, self.emitter.send(&record.envelope())).await;
         match sent {
@@ -283,3 +295,6 @@ fn failure(sending: &Sending, error: &EmitError) -> Failure {
     };
     Failure::new(Exit::NoConnection, what, error, hint)
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,12 +115,14 @@ impl Exit {
             Exit::NoSuchObject => {
                 "LAVA has no such job, device or worker, or it is private and this identity may not see it."
             }
-            Exit::TestsFailed => "With --tests: the job is Complete, and a test of it failed.",
+            Exit::TestsFailed => {
+                "With --tests: the job is Complete, and a test of it failed. `emit tap --fail`: a test failed, or the run did not come to its end."
+            }
             Exit::SubmissionRefused => {
                 "LAVA refused the job definition. Its message is said, and the line where it can be found."
             }
             Exit::NoConnection => {
-                "Nobody was heard: no first connection within --connect-timeout, or later an outage longer than --max-outage; or a submission whose answer was lost and that could not be found again. Or a job is over and nobody was heard who could tell whether it had the event that was waited for."
+                "Nobody was heard: no first connection within --connect-timeout, or later an outage longer than --max-outage; or a submission whose answer was lost and that could not be found again; or an emit whose events were not all taken. Or a job is over and nobody was heard who could tell whether it had the event that was waited for."
             }
             Exit::CredentialsRefused => "The server refused the token.",
             Exit::Gap => "With --strict: events are missing and cannot be had.",

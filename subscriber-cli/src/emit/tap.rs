@@ -62,12 +62,12 @@ impl TapArguments {
             let what = format!("cannot read {name}");
             Failure::new(Exit::Usage, what, error, "`lavabus emit tap FILE` with a TAP document")
         })?;
-        let document = document::read(&text);
+        let (document, records) = self.read(&text, sending)?;
         self.warn(&document, &name, context);
 
         let mut emission = Emission::connect(sending, context).await?;
-        for record in self.records(&document, sending)? {
-            emission.send(&record).await?;
+        for record in &records {
+            emission.send(record).await?;
         }
         emission.confirm().await?;
 
@@ -81,6 +81,13 @@ impl TapArguments {
             true => Ok(Exit::TestsFailed),
             false => Ok(Exit::Success),
         }
+    }
+
+    /// The document, and what is to be sent of it.
+    pub(super) fn read(&self, text: &str, sending: &Sending) -> Result<(Document, Vec<Record>), Failure> {
+        let document = document::read(text);
+        let records = self.records(&document, sending)?;
+        Ok((document, records))
     }
 
     fn records(&self, document: &Document, sending: &Sending) -> Result<Vec<Record>, Failure> {

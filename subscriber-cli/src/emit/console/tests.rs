@@ -18,7 +18,10 @@ fn record(flags: &[&str], said: &str) -> Option<String> {
         Signal::TestEvent(message) => console.message(message, &sending).ok(),
         Signal::TestCase(parameters) => console.result(parameters, &sending),
     };
-    record.map(|record| format!("{} {}", record.topic, record.data))
+    record.map(|record| {
+        crate::schemas::check(&record);
+        format!("{} {}", record.topic, record.data)
+    })
 }
 
 #[test]

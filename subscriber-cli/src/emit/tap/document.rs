@@ -18,7 +18,7 @@ const MAX_LEVELS: usize = 8;
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Document {
+pub(in crate::emit) struct Document {
     /// In the order of their lines.
     pub(super) results: Vec<TestCase>,
     /// In the order of their lines.
