@@ -385,6 +385,11 @@ async fn a_recording_is_played_at_its_pace() {
     let mut playing = cli.start(["emit", "--from", &path, "--pace", "0.01x", "--to", &to]);
     assert_eq!(next(&stock).1["message"], "0");
     assert!(playing.is_running());
+    // What no publisher would take is said before it is sent.
+    let much = json!({"topic": "lab.event", "data": {"message": "x".repeat(1 << 20), "job": 1}});
+    let path_of_much = cli.file("much.jsonl", &much.to_string()).display().to_string();
+    let ended = cli.run(["emit", "--from", &path_of_much, "--to", &to]).with(2);
+    ended.said("a publisher takes 1048576 at most");
     for wrong in ["-1", "fast"] {
         cli.run(["emit", "--from", &path, &format!("--pace={wrong}")])
             .with(2)

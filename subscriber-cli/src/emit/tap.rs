@@ -3,6 +3,7 @@
 //! Whether the run was executed to its end is apart from what it found: the first is a result of its own, without a test
 //! case, the second stands in each test's result.
 
+mod block;
 mod diagnostics;
 mod document;
 mod line;

@@ -124,4 +124,24 @@ mod tests {
         let (found, warnings) = Diagnostics::read(&format!("a: {long}\nb: {long}\nc: {long}\n"));
         assert_eq!((found.data.len(), warnings.len()), (0, 1));
     }
+
+    #[test]
+    fn a_hostile_block_is_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let below = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{below}]\n");
+        }
+        for (text, opening) in [
+            (bomb, ""),
+            ("a: ".to_owned(), "["),
+            (String::new(), "{a: "),
+            ("a:\n".to_owned(), "- "),
+        ] {
+            let text = text + &opening.repeat(100_000);
+            let (found, warnings) = Diagnostics::read(&text);
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(found.data.len() <= 1);
+        }
+    }
 }
