@@ -33,8 +33,10 @@ const PROJECTED_AT_ONCE: u64 = 1000;
 /// and how many, and how often, when they are further behind than ten times as many.
 const PROJECTED_IN_HASTE: u64 = 5000;
 const HASTE: Duration = Duration::from_millis(100);
-/// The questions' projections, and pruning, take one part in so many of the time while there is something to commit.
+/// The questions' projections, and pruning, take one part in so many of the time while there is something to commit,
 const SHARE: u32 = 5;
+/// and while there is all the time more than a group.
+const SHARE_IN_FLOOD: u32 = 20;
 /// Retention is looked at this often.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -137,18 +139,16 @@ impl JournalWriter {
                     if events < GROUP_EVENTS && since.is_none_or(|since| since >= pause) {
                         self.upkeep();
                     }
-                    if events < GROUP_EVENTS {
-                        self.prune();
-                        if self.state.history_due.is_none_or(|due| due <= Instant::now()) {
-                            self.project_history();
-                        }
+                    self.prune();
+                    if self.state.history_due.is_none_or(|due| due <= Instant::now()) {
+                        self.project_history(if events < GROUP_EVENTS { SHARE } else { SHARE_IN_FLOOD });
                     }
                 }
                 Ok(None) => break,
                 Err(_) => {
                     self.upkeep();
                     self.prune();
-                    self.project_history();
+                    self.project_history(SHARE);
                     if self.state.trouble.is_some() {
                         self.recover();
                     }
@@ -285,7 +285,7 @@ impl JournalWriter {
     }
 
     /// Nobody waits for these, so they get a share of the time, a little at a time.
-    fn project_history(&mut self) {
+    fn project_history(&mut self, share: u32) {
         if self.state.trouble.is_some() || self.state.history_behind == 0 {
             return;
         }
@@ -297,7 +297,7 @@ impl JournalWriter {
                 warn!(%cause, "what the questions ask could not be brought up to date; it is tried again");
             }
         }
-        self.state.history_due = Some(Instant::now() + began.elapsed() * (SHARE - 1));
+        self.state.history_due = Some(Instant::now() + began.elapsed() * (share - 1));
     }
 
     /// Old events go, a few at a time.

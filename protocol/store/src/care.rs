@@ -1,8 +1,8 @@
 //! Looking after a database: is it sound, and a copy of it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::error::StoreError;
@@ -86,17 +86,15 @@ impl Reader {
             _ => {}
         }
         let copied = self.copy_to(&part);
-        let finished = copied.and_then(|()| Ok(fs::rename(&part, path)?));
-        if finished.is_err() {
-            let _ = fs::remove_file(&part);
-        }
+        // Unlike a rename, a link takes the place of no file that was made meanwhile.
+        let finished = copied.and_then(|()| Ok(fs::hard_link(&part, path)?));
+        let _ = fs::remove_file(&part);
         finished
     }
 
     fn copy_to(&self, part: &Path) -> Result<(), BackupError> {
         // SQLite would make it for everybody to read.
-        let file = File::options().write(true).create_new(true).open(part)?;
-        file.set_permissions(Permissions::from_mode(0o640))?;
+        let file = File::options().write(true).create_new(true).mode(0o640).open(part)?;
         self.connection()
             .execute("VACUUM INTO ?1", [part.to_string_lossy()])
             .map_err(StoreError::from)?;

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -80,12 +81,16 @@ fn keep_copy(conn: &Connection, path: &Path, version: u32) -> Result<(), OpenErr
     if part.exists() {
         fs::remove_file(&part).map_err(file(&part))?;
     }
+    // SQLite would make it for everybody to read.
+    let made = fs::File::options().write(true).create_new(true).mode(0o640).open(&part);
+    let made = made.map_err(file(&part))?;
     let target = part.to_string_lossy();
     conn.execute("VACUUM INTO ?1", [&target])
         .map_err(|source| OpenError::Store {
             path: path.to_owned(),
             source: StoreError::from(source),
         })?;
+    made.sync_all().map_err(file(&part))?;
     fs::rename(&part, &copy).map_err(file(&copy))
 }
 

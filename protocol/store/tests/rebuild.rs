@@ -226,3 +226,120 @@ fn rows_that_are_cut_at_a_hundred_are_the_same_after_a_rebuild() {
     };
     assert_eq!(derived(&again), derived(&lived));
 }
+
+/// What outlives its events outlives damage too, once, and in its order.
+#[test]
+fn a_damaged_database_keeps_what_outlives_its_events() {
+    let lab = Lab::new();
+    let mut journal = lab.journal();
+    let event = |number: u64| match number % 3 {
+        0 => told(
+            number,
+            "testjob",
+            &format!(r#"{{"job": {number}, "device": "d", "state": "Finished", "health": "Complete"}}"#),
+            0,
+        ),
+        1 => told(number, "fault", r#"{"subject": "x", "message": "m"}"#, 0),
+        _ => told(
+            number,
+            "result",
+            &format!(r#"{{"testcase": "t", "outcome": "PASSED", "run": "r{number}"}}"#),
+            0,
+        ),
+    };
+    keep(&mut journal, &(1..=30).map(event).collect::<Vec<_>>());
+    project_all(&mut journal, 1000);
+    prune(&mut journal, 20);
+    assert_eq!(journal.oldest().unwrap(), Some(21));
+    let derived = |lab: &Lab| -> Vec<String> {
+        let conn = Connection::open(lab.path()).unwrap();
+        let mut found = Vec::new();
+        for sql in [
+            "SELECT job || outcome FROM attempt ORDER BY first_seq",
+            "SELECT message || count FROM fault ORDER BY first_seq",
+            "SELECT run || ifnull(previous, '') || newest FROM result ORDER BY first_seq",
+        ] {
+            let mut select = conn.prepare(sql).unwrap();
+            let rows = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            found.extend(rows.map(Result::unwrap));
+        }
+        found
+    };
+    let before = derived(&lab);
+    assert!(before.contains(&"m10".to_owned()), "{before:?}");
+    for _ in 0..2 {
+        journal.mark_damaged().unwrap();
+        drop(journal);
+        journal = lab.journal();
+        project_all(&mut journal, 7);
+        assert_eq!(derived(&lab), before);
+        journal.rebuild().unwrap();
+        project_all(&mut journal, 3);
+        assert_eq!(derived(&lab), before);
+    }
+    prune(&mut journal, 5);
+    journal.rebuild().unwrap();
+    project_all(&mut journal, 3);
+    assert_eq!(derived(&lab), before);
+}
+
+/// A database that is full has no room to derive anything before its events go.
+#[test]
+fn what_a_full_database_prunes_is_derived_all_the_same() {
+    let lab = Lab::new();
+    let options = lavabus_store::Options {
+        max_bytes: Some(600 << 10),
+        ..lavabus_store::Options::default()
+    };
+    let mut journal = Journal::open(lab.path(), &options).unwrap();
+    let filler = "x".repeat(100);
+    let mut number = 0;
+    let mut add = |journal: &mut Journal, kind: &str, data: String| {
+        number += 1;
+        let event = told(number, kind, &data, 0);
+        let mut group = journal.group().unwrap();
+        group.append(&new_event(&event)).and_then(|_| group.commit())
+    };
+    add(
+        &mut journal,
+        "fault",
+        r#"{"subject": "x", "message": "old"}"#.to_owned(),
+    )
+    .unwrap();
+    project_all(&mut journal, 10);
+    add(
+        &mut journal,
+        "fault",
+        r#"{"subject": "x", "message": "old", "cleared": true}"#.to_owned(),
+    )
+    .unwrap();
+    add(
+        &mut journal,
+        "fault",
+        r#"{"subject": "x", "message": "new"}"#.to_owned(),
+    )
+    .unwrap();
+    while add(
+        &mut journal,
+        "device",
+        format!(r#"{{"device": "d", "note": "{filler}"}}"#),
+    )
+    .is_ok()
+    {}
+    while add(&mut journal, "worker", r#"{"hostname": "w"}"#.to_owned()).is_ok() {}
+    assert!(
+        journal.project_history(100_000).is_err(),
+        "there is room: the test tests nothing"
+    );
+    prune(&mut journal, 50);
+    let conn = Connection::open(lab.path()).unwrap();
+    let mut select = conn
+        .prepare("SELECT message || (cleared_us IS NOT NULL) FROM fault ORDER BY first_seq")
+        .unwrap();
+    let faults: Vec<String> = select
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(faults, ["old1", "new0"]);
+}

@@ -1,5 +1,6 @@
 //! Events of another time or place, taken into a database.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::ControlFlow;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use lavabus_protocol::Record;
 use lavabus_protocol::event::read_datetime;
-use lavabus_store::{Appended, Journal, NewEvent, Reader, StoreError, reactobus};
+use lavabus_store::{Appended, EventRow, Journal, NewEvent, Reader, StoreError, reactobus};
 
 use super::{cannot_write, open_or_make, path_for_writing, project_all};
 use crate::context::Context;
@@ -45,8 +46,8 @@ struct Import {
     new: u64,
     repeats: u64,
     refused: u64,
-    /// When the first and the last of them happened.
-    span: Option<(i64, i64)>,
+    /// When the first and the last of each lab happened.
+    spans: BTreeMap<String, (i64, i64)>,
 }
 
 pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
@@ -61,17 +62,15 @@ pub(super) fn import(db: Option<PathBuf>, arguments: &Arguments, context: &Conte
         new: 0,
         repeats: 0,
         refused: 0,
-        span: None,
+        spans: BTreeMap::new(),
     };
     source.read(&mut import, context)?;
     import.commit(context)?;
-    let filled = match (arguments.complete, import.span) {
-        (true, Some((from_us, to_us))) => {
-            let filled = import.journal.fill_gaps(&import.lab, from_us, to_us, now_us());
-            filled.map_err(|error| import.failed(&error))?
-        }
-        _ => 0,
-    };
+    let mut filled = 0;
+    for (lab, (from_us, to_us)) in import.spans.iter().filter(|_| arguments.complete) {
+        let now = import.journal.fill_gaps(lab, *from_us, *to_us, now_us());
+        filled += now.map_err(|error| cannot_write(&import.path, &error))?;
+    }
     project_all(&mut import.journal).map_err(|error| import.failed(&error))?;
     let Import {
         journal,
@@ -146,10 +145,14 @@ fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Con
         if read == 0 {
             break;
         }
-        let line = String::from_utf8_lossy(&line);
-        if line.trim().is_empty() {
-            continue;
-        }
+        let line = match String::from_utf8(line) {
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => line,
+            Err(error) => {
+                import.pass_over(format_args!("line {number} of {name}"), &error, context);
+                continue;
+            }
+        };
         match Record::from_json_line(line.trim()) {
             Ok(record) => import.take(record, None, context)?,
             Err(error) => import.pass_over(format_args!("line {number} of {name}"), &error, context),
@@ -184,7 +187,7 @@ fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failur
     let unreadable = |error| database::cannot_read(reader.path(), &error);
     let head = reader.head().map_err(unreadable)?;
     let mut failed = Ok(());
-    let read = reader.scan(0, head, |row| {
+    let mut visit = |row: EventRow<'_>| {
         let record = Record {
             topic: row.topic.to_owned(),
             uuid: row.id,
@@ -200,9 +203,15 @@ fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failur
         } else {
             ControlFlow::Break(())
         }
-    });
-    failed?;
-    read.map(drop).map_err(unreadable)
+    };
+    // A few at a time, so that the log of its writer does not grow meanwhile.
+    let mut after = 0;
+    while after < head {
+        let upto = (after + GROUP as u64).min(head);
+        reader.scan(after, upto, &mut visit).map_err(unreadable)?;
+        after = upto;
+    }
+    failed
 }
 
 impl Import {
@@ -219,8 +228,9 @@ impl Import {
         let sent = read_datetime(&record.datetime).or_else(|| record.uuid.time());
         let at_us = sent.map(|sent| sent.as_microsecond());
         if let Some(at_us) = at_us {
-            let (from, to) = self.span.unwrap_or((at_us, at_us));
-            self.span = Some((from.min(at_us), to.max(at_us)));
+            let lab = record.lab.as_ref().unwrap_or(&self.lab).clone();
+            let span = self.spans.entry(lab).or_insert((at_us, at_us));
+            *span = (span.0.min(at_us), span.1.max(at_us));
         }
         // Who does not say when it was received, was there when it was sent.
         self.waiting.push((record, received_us.or(at_us)));

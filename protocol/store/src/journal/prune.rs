@@ -87,21 +87,21 @@ impl Journal {
                 Err(error) => return Err(error),
             }
         }
-        let events = upto.saturating_sub(oldest);
-        if events > 0 {
-            self.write(|conn| {
-                let base = projection::Base::fold(conn, oldest, upto)?;
+        if upto > oldest {
+            upto = self.write(|conn| {
+                let (base, upto) = projection::Base::fold(conn, oldest, upto)?;
                 conn.prepare_cached("DELETE FROM event WHERE seq < ?")?
                     .execute([upto.cast_signed()])?;
                 conn.prepare_cached("DELETE FROM gap WHERE after_seq < ?")?
                     .execute([upto.cast_signed() - 1])?;
-                base.write(conn, upto)?;
+                base.write(conn, upto, has_room)?;
                 if !has_room {
                     projection::reset(conn, upto)?;
                 }
-                Ok(())
+                Ok(upto)
             })?;
         }
+        let events = upto.saturating_sub(oldest);
         let free = pages(&self.conn, "freelist_count")?;
         let give_back = free.saturating_sub(KEPT_FREE_PAGES);
         let freed = give_back.min(budget.pages);
@@ -135,11 +135,27 @@ impl Journal {
         if let Some(max_bytes) = retention.max_bytes {
             let used = used_bytes(&self.conn)?;
             let kept = self.head.seq - oldest + 1;
-            let event_bytes = (used / kept).max(1);
-            let too_many = used.saturating_sub(max_bytes).div_ceil(event_bytes);
+            let event_bytes = self.event_bytes(oldest)?.min(used / kept).max(1);
+            // What outlives the events is not theirs to make room for: half of the size is always for them.
+            let least = (max_bytes / 2).div_ceil(event_bytes).min(kept);
+            let too_many = used.saturating_sub(max_bytes).div_ceil(event_bytes).min(kept - least);
             keep_from = keep_from.max(oldest.saturating_add(too_many));
         }
         Ok(keep_from.min(self.head.seq))
+    }
+
+    /// What one of the oldest events takes in the database, with its references.
+    fn event_bytes(&self, oldest: u64) -> Result<u64, StoreError> {
+        /// Its UUID twice, numbers, and about four references.
+        const BESIDE: u64 = 180;
+        let mean: Option<f64> = self
+            .conn
+            .prepare_cached(
+                "SELECT avg(length(topic) + length(sent) + length(user) + length(data)) FROM event
+                 WHERE seq >= ?1 AND seq < ?1 + 1000",
+            )?
+            .query_row([oldest.cast_signed()], |row| row.get(0))?;
+        Ok(mean.unwrap_or(0.0) as u64 + BESIDE)
     }
 
     /// Runs `work` in a transaction of its own.

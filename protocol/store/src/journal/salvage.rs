@@ -83,13 +83,13 @@ pub(super) fn salvage(journal: &mut Journal, moved_to: PathBuf, cause: String) -
         return Ok(salvage);
     };
     copy_entities(journal, &damaged)?;
-    let oldest = reader::oldest(&damaged)
-        .ok()
-        .flatten()
-        .unwrap_or(i64::MAX.cast_unsigned());
-    copy_base::<Attempt>(journal, &damaged, oldest)?;
-    copy_base::<Fault>(journal, &damaged, oldest)?;
-    copy_base::<TestResult>(journal, &damaged, oldest)?;
+    // Where the oldest event cannot be told, nothing tells which rows the saved events will make again.
+    if let Ok(oldest) = reader::oldest(&damaged) {
+        let oldest = oldest.unwrap_or(i64::MAX.cast_unsigned());
+        copy_base::<Attempt>(journal, &damaged, oldest)?;
+        copy_base::<Fault>(journal, &damaged, oldest)?;
+        copy_base::<TestResult>(journal, &damaged, oldest)?;
+    }
     let mut last = None;
     // How far to jump over numbers that cannot be read; doubled until something can.
     let mut jump = 0;
@@ -139,8 +139,9 @@ fn copy_base<P: Projection>(journal: &mut Journal, damaged: &Connection, oldest:
             writer.upsert(owner, row)?;
         }
         let name = P::TABLE.name;
-        let sql = format!("UPDATE {name} SET first_seq = first_seq - ?1, touched = 0");
-        conn.execute(&sql, [oldest.cast_signed()])?;
+        let sql =
+            format!("UPDATE {name} SET first_seq = first_seq - (SELECT max(first_seq) + 1 FROM {name}), touched = 0");
+        conn.execute(&sql, [])?;
         Ok(())
     })
 }

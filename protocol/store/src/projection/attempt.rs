@@ -9,7 +9,7 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::time_us;
+use super::told::{DETAILS, cut, name};
 use super::{Told, integer, text};
 
 /// How many attempts are kept of each device.
@@ -84,12 +84,13 @@ impl Attempt {
             _ if !told.event.is_finished() => return None,
             Some(health) if health.eq_ignore_ascii_case(health::COMPLETE) => Outcome::Pass,
             Some(health) if health.eq_ignore_ascii_case(health::INCOMPLETE) => Outcome::Fail,
-            Some(_) => Outcome::Neutral,
-            None => return None,
+            Some(health) if health.eq_ignore_ascii_case(health::CANCELED) => Outcome::Neutral,
+            // It is not known yet.
+            _ => return None,
         };
         Some(Attempt {
             lab: told.row.lab.to_owned(),
-            device: named(job.device.as_deref())?,
+            device: name(job.device.as_deref())?,
             first_seq: told.row.seq,
             touched: told.row.seq,
             job: Some(job.job.as_ref()?.to_string()),
@@ -98,8 +99,8 @@ impl Attempt {
             exit_code: None,
             error_type: None,
             detail: None,
-            started_us: time_us(job.start_time.as_deref()),
-            finished_us: time_us(job.end_time.as_deref()).unwrap_or(told.at_us()),
+            started_us: told.time_us(job.start_time.as_deref()),
+            finished_us: told.time_us(job.end_time.as_deref()).unwrap_or(told.at_us()),
             told_by: "testjob".to_owned(),
         })
     }
@@ -118,17 +119,17 @@ impl Attempt {
         };
         Some(Attempt {
             lab: told.row.lab.to_owned(),
-            device: named(attempt.device.as_deref())?,
+            device: name(attempt.device.as_deref())?,
             first_seq: told.row.seq,
             touched: told.row.seq,
             job: attempt.job.as_ref().map(ToString::to_string),
-            phase: named(attempt.phase.as_deref()).unwrap_or_else(|| WHOLE_JOB.to_owned()),
+            phase: name(attempt.phase.as_deref()).unwrap_or_else(|| WHOLE_JOB.to_owned()),
             outcome,
             exit_code: attempt.exit_code,
-            error_type: attempt.error_type.clone(),
-            detail: attempt.detail.clone(),
-            started_us: time_us(attempt.started.as_deref()),
-            finished_us: time_us(attempt.finished.as_deref()).unwrap_or(told.at_us()),
+            error_type: name(attempt.error_type.as_deref()),
+            detail: attempt.detail.as_deref().map(|detail| cut(detail, DETAILS)),
+            started_us: told.time_us(attempt.started.as_deref()),
+            finished_us: told.time_us(attempt.finished.as_deref()).unwrap_or(told.at_us()),
             told_by: "attempt".to_owned(),
         })
     }
@@ -152,23 +153,27 @@ impl Attempt {
         self.told_by == "testjob" && other.told_by != "attempt" && self.phase == other.phase && self.job == other.job
     }
 
-    /// The row keeps its place and its times; who knows the cause is right about the outcome.
+    /// The row keeps its place and its times. Who knows the cause is right about the outcome, unless all that it says
+    /// is a number: a job that somebody stopped has not failed, and no number at all says nothing.
     fn complete(&mut self, other: &Attempt) {
+        let (lava, cause) = match other.told_by.as_str() {
+            "attempt" => (self.clone(), other),
+            _ => (other.clone(), &self.clone()),
+        };
+        let says_why = cause.error_type.is_some() || cause.outcome == Outcome::Pass || lava.outcome != Outcome::Neutral;
+        let says_anything = cause.exit_code.is_some() || cause.outcome != Outcome::Neutral;
+        self.outcome = if says_why && says_anything {
+            cause.outcome
+        } else {
+            lava.outcome
+        };
+        self.exit_code = cause.exit_code;
+        self.error_type.clone_from(&cause.error_type);
+        self.detail.clone_from(&cause.detail);
+        self.started_us = self.started_us.or(other.started_us);
         self.touched = other.touched;
         self.told_by = "both".to_owned();
-        self.started_us = self.started_us.or(other.started_us);
-        if other.told_by == "attempt" {
-            self.outcome = other.outcome;
-            self.exit_code = other.exit_code;
-            self.error_type.clone_from(&other.error_type);
-            self.detail.clone_from(&other.detail);
-        }
     }
-}
-
-/// An empty name is none.
-fn named(name: Option<&str>) -> Option<String> {
-    name.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 impl Projection for Attempt {
@@ -328,6 +333,44 @@ mod tests {
                 ["d: 1 job neutral no-boot 1s both"]
             );
         }
+    }
+
+    #[test]
+    fn a_job_that_somebody_stopped_has_not_failed() {
+        let lines = r#"
+            testjob {"job": 1, "device": "d", "state": "Finished", "health": "Canceled"}
+            attempt {"job_id": 1, "device": "d", "exit_code": 1}
+            testjob {"job": 2, "device": "d", "state": "Finished", "health": "Complete"}
+            attempt {"job_id": 2, "device": "d", "detail": "no code"}
+            testjob {"job": 3, "device": "d", "state": "Finished", "health": "Unknown"}
+            testjob {"job": 3, "device": "d", "state": "Finished", "health": "Complete"}
+        "#;
+        assert_eq!(
+            told(lines),
+            [
+                "d: 1 job neutral - 1s both",
+                "d: 2 job pass no code 3s both",
+                "d: 3 job pass - 6s testjob"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_time_in_another_century_does_not_stay_the_newest() {
+        let mut lines: Vec<String> = (1..=KEPT)
+            .map(|job| {
+                format!(
+                    r#"attempt {{"job_id": {job}, "device": "d", "exit_code": 1, "finished": "2099-01-01T00:00:00Z"}}"#
+                )
+            })
+            .collect();
+        // A day and more later.
+        lines.push(r#"attempt@100000 {"job_id": 1000, "device": "d", "exit_code": 0}"#.to_owned());
+        assert!(
+            told(&lines.join("\n"))
+                .iter()
+                .any(|attempt| attempt.contains("1000 job pass"))
+        );
     }
 
     #[test]

@@ -6,13 +6,9 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::time_us;
+use super::told::{AHEAD_US, NAME, name};
 use super::{Told, integer, text};
 use crate::reader::Event;
-
-/// A sender's clock that is further ahead than this counts as this far ahead, so that one event from a wrong
-/// century does not stay the latest for ever. A day, in µs.
-const AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// A device, a job or a worker, as the events tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +50,7 @@ impl Entity {
         let (sub_id, times) = match told.event.body() {
             Body::Job(job) => (
                 job.sub_id.as_ref().map(ToString::to_string),
-                [&job.submit_time, &job.start_time, &job.end_time].map(|time| time_us(time.as_deref())),
+                [&job.submit_time, &job.start_time, &job.end_time].map(|time| told.time_us(time.as_deref())),
             ),
             _ => (None, [None; 3]),
         };
@@ -133,11 +129,11 @@ impl Entity {
 
 /// Whom an event names as its subject. Attempts and faults make a device known that no device event has told of.
 fn subject(told: &Told<'_>) -> Option<(Kind, String)> {
-    let device = |name: Option<&str>| Some((Kind::Device, name.filter(|name| !name.is_empty())?.to_owned()));
+    let device = |device: Option<&str>| Some((Kind::Device, name(device)?));
     match told.event.body() {
         Body::Attempt(attempt) => device(attempt.device.as_deref()),
         Body::Fault(fault) => device(fault.on_device()),
-        _ => told.event.entity(),
+        _ => told.event.entity().filter(|(_, id)| id.len() <= NAME),
     }
 }
 

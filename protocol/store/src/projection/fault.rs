@@ -14,6 +14,7 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
+use super::told::{DETAILS, MESSAGE, cut, name};
 use super::{Told, integer, text};
 
 /// How many faults are kept of each subject.
@@ -57,8 +58,8 @@ pub struct Fault {
 /// What an event means for the faults of a subject.
 enum Change {
     Raise(Box<Fault>),
-    /// With this message, or all that an event told.
-    Clear(Option<String>),
+    /// With this message, or all that an event told, as far as they are not newer than this.
+    Clear(Option<String>, i64),
     /// The state tells this one, or none.
     State(Option<String>),
 }
@@ -67,19 +68,20 @@ fn changes(told: &Told<'_>) -> Vec<(String, Change)> {
     let device = |name: &str| format!("device/{name}");
     match told.event.body() {
         Body::Fault(fault) => {
-            let Some(subject) = fault.subject.as_deref().filter(|subject| !subject.is_empty()) else {
+            let Some(subject) = name(fault.subject.as_deref()) else {
                 return Vec::new();
             };
-            let change = match (fault.cleared, &fault.message) {
-                (Some(true), message) => Change::Clear(message.clone()),
+            let message = fault.message.as_deref().map(|message| cut(message, MESSAGE));
+            let change = match (fault.cleared, message) {
+                (Some(true), message) => Change::Clear(message, told.at_us()),
                 (_, Some(message)) => Change::Raise(Box::new(Fault {
                     lab: told.row.lab.to_owned(),
-                    subject: subject.to_owned(),
+                    subject: subject.clone(),
                     first_seq: told.row.seq,
                     touched: told.row.seq,
-                    message: message.clone(),
-                    details: fault.details.clone(),
-                    origin: fault.origin.clone(),
+                    message,
+                    details: fault.details.as_deref().map(|details| cut(details, DETAILS)),
+                    origin: name(fault.origin.as_deref()),
                     job: fault.job.as_ref().map(ToString::to_string),
                     first_us: told.at_us(),
                     last_us: told.at_us(),
@@ -88,12 +90,16 @@ fn changes(told: &Told<'_>) -> Vec<(String, Change)> {
                 })),
                 (_, None) => return Vec::new(),
             };
-            vec![(subject.to_owned(), change)]
+            vec![(subject, change)]
         }
         Body::Job(job) if told.event.is_finished() => {
             let is_complete = |health: &str| health.eq_ignore_ascii_case(health::COMPLETE);
+            // LAVA says it again whenever the job is saved, and some seconds late: what came after its end stays.
+            let ended_us = told.time_us(job.end_time.as_deref()).unwrap_or(told.at_us());
             match (&job.device, &job.health) {
-                (Some(name), Some(health)) if is_complete(health) => vec![(device(name), Change::Clear(None))],
+                (Some(name), Some(health)) if is_complete(health) => {
+                    vec![(device(name), Change::Clear(None, ended_us))]
+                }
                 _ => Vec::new(),
             }
         }
@@ -186,8 +192,9 @@ impl Projection for Fault {
             }
             match change {
                 Change::Raise(fault) => raise(rows, *fault),
-                Change::Clear(message) => {
+                Change::Clear(message, as_of_us) => {
                     let meant = |fault: &&mut Fault| match &message {
+                        _ if fault.last_us > as_of_us => false,
                         Some(message) => fault.message == *message,
                         None => !fault.is_by_state(),
                     };
@@ -196,6 +203,14 @@ impl Projection for Fault {
                     }
                 }
                 Change::State(message) => {
+                    let known_us = |fault: &Fault| fault.cleared_us.unwrap_or(fault.last_us);
+                    // Around a restart of LAVA two events can arrive in the wrong order.
+                    if rows
+                        .iter()
+                        .any(|fault| fault.is_by_state() && known_us(fault) > told.at_us())
+                    {
+                        continue;
+                    }
                     let is_over = |fault: &&mut Fault| {
                         fault.is_open() && fault.is_by_state() && Some(&fault.message) != message.as_ref()
                     };
@@ -360,6 +375,26 @@ mod tests {
                 "worker/w worker is Offline 7-7 x1 Some(8)"
             ]
         );
+    }
+
+    #[test]
+    fn what_came_after_a_jobs_end_is_not_over_because_the_job_is_told_again() {
+        let lines = r#"
+            testjob {"job": 9, "device": "d", "state": "Finished", "health": "Complete", "end_time": "1970-01-01T00:00:01Z"}
+            fault {"subject": "device/d", "message": "no power"}
+            testjob {"job": 9, "device": "d", "state": "Finished", "health": "Complete", "end_time": "1970-01-01T00:00:01Z"}
+        "#;
+        assert_eq!(told(lines), ["device/d no power 2-2 x1 None"]);
+    }
+
+    #[test]
+    fn an_older_state_that_arrives_later_changes_nothing() {
+        let lines = r#"
+            worker@3 {"hostname": "w", "state": "Offline"}
+            worker@9 {"hostname": "w", "state": "Online"}
+            worker@5 {"hostname": "w", "state": "Offline"}
+        "#;
+        assert_eq!(told(lines), ["worker/w worker is Offline 3-3 x1 Some(9)"]);
     }
 
     #[test]

@@ -44,6 +44,9 @@ use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::reader::{self, to_sql};
 
+/// A step of a projection ends after so many bytes of events, so that large ones take no more memory than small ones.
+const AT_ONCE: usize = 8 << 20;
+
 const ENTITY: &str = "entity";
 const HISTORY: &str = "history";
 
@@ -87,8 +90,9 @@ impl Journal {
     pub fn project(&mut self, max_events: u64) -> Result<Projected, StoreError> {
         self.advance(ENTITY, max_events, |conn, after, upto, oldest| {
             let mut entities = Rows::<Entity>::new(State::Live);
-            each(conn, after, upto, |told| entities.apply(conn, told))?;
-            entities.write(conn, oldest)
+            let last = each(conn, after, upto, |told| entities.apply(conn, told))?;
+            entities.write(conn, oldest)?;
+            Ok(last)
         })
     }
 
@@ -97,7 +101,7 @@ impl Journal {
         self.advance(HISTORY, max_events, |conn, after, upto, oldest| {
             let mut history = History::new(State::Live);
             let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO ref(kind, id, seq) VALUES(?, ?, ?)")?;
-            each(conn, after, upto, |told| {
+            let last = each(conn, after, upto, |told| {
                 for (kind, id) in references(told) {
                     insert.execute(params![kind as u8, id, to_sql(told.row.seq)])?;
                 }
@@ -106,7 +110,8 @@ impl Journal {
             history.attempts.write(conn, oldest)?;
             history.faults.write(conn, oldest)?;
             history.results.write(conn, oldest)?;
-            history.stages.write(conn, oldest)
+            history.stages.write(conn, oldest)?;
+            Ok(last)
         })
     }
 
@@ -114,19 +119,20 @@ impl Journal {
         &mut self,
         name: &str,
         max_events: u64,
-        project: impl FnOnce(&Connection, u64, u64, u64) -> Result<(), rusqlite::Error>,
+        project: impl FnOnce(&Connection, u64, u64, u64) -> Result<u64, rusqlite::Error>,
     ) -> Result<Projected, StoreError> {
         let head = self.head();
         let oldest = self.oldest()?.unwrap_or(1);
         let after = self.read(|conn| Ok(cursor(conn, name)?))?.max(oldest - 1);
         let upto = after.saturating_add(max_events).min(head);
+        let mut cursor = after;
         if upto > after {
-            self.write(|conn| {
-                project(conn, after, upto, oldest)?;
-                set_cursor(conn, name, upto)
+            cursor = self.write(|conn| {
+                let last = project(conn, after, upto, oldest)?;
+                set_cursor(conn, name, last)?;
+                Ok(last)
             })?;
         }
-        let cursor = upto.max(after);
         Ok(Projected {
             cursor,
             behind: head.saturating_sub(cursor),
@@ -159,49 +165,55 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Folds the events from `oldest` to before `upto`, and removes what only points to them.
-    pub(crate) fn fold(conn: &Connection, oldest: u64, upto: u64) -> Result<Base, rusqlite::Error> {
+    /// Folds the events from `oldest` to before `upto`, or as many of them as can be folded at once, and removes what
+    /// only points to them. Before which number it ended.
+    pub(crate) fn fold(conn: &Connection, oldest: u64, upto: u64) -> Result<(Base, u64), rusqlite::Error> {
         let mut base = Base {
             entities: Rows::new(State::Base(oldest)),
             history: History::new(State::Base(oldest)),
         };
         let mut delete = conn.prepare_cached("DELETE FROM ref WHERE kind = ? AND id = ? AND seq = ?")?;
-        each(conn, oldest - 1, upto - 1, |told| {
+        let last = each(conn, oldest - 1, upto - 1, |told| {
             for (kind, id) in references(told) {
                 delete.execute(params![kind as u8, id, to_sql(told.row.seq)])?;
             }
             base.entities.apply(conn, told)?;
             base.history.apply(conn, told)
         })?;
-        Ok(base)
+        Ok((base, last + 1))
     }
 
-    /// To be called when the events are deleted, which may have made the room for it.
-    pub(crate) fn write(&self, conn: &Connection, upto: u64) -> Result<(), rusqlite::Error> {
-        self.entities.write_base(conn, upto)?;
-        self.history.attempts.write_base(conn, upto)?;
-        self.history.faults.write_base(conn, upto)?;
-        self.history.results.write_base(conn, upto)?;
+    /// To be called when the events are deleted, which may have made the room for it. Where the projections had not taken
+    /// in all of them, the rows become those of the base.
+    pub(crate) fn write(&self, conn: &Connection, upto: u64, is_projected: bool) -> Result<(), rusqlite::Error> {
+        self.entities.write_base(conn, upto, is_projected)?;
+        self.history.attempts.write_base(conn, upto, is_projected)?;
+        self.history.faults.write_base(conn, upto, is_projected)?;
+        self.history.results.write_base(conn, upto, is_projected)?;
         rows::prune::<OpenStage>(conn, upto)
     }
 }
 
-/// Reads the events with `after < number <= upto` once, and shows each to `apply`.
+/// Reads the events with `after < number <= upto` once, and shows each to `apply`, until they were [`AT_ONCE`] bytes. The
+/// number of the last one.
 fn each(
     conn: &Connection,
     after: u64,
     upto: u64,
     mut apply: impl FnMut(&Told<'_>) -> Result<(), rusqlite::Error>,
-) -> Result<(), rusqlite::Error> {
-    let mut applied = Ok(());
-    reader::scan_rows(conn, after, upto, |row| {
+) -> Result<u64, rusqlite::Error> {
+    let (mut applied, mut bytes) = (Ok(()), 0);
+    let last = reader::scan_rows(conn, after, upto, |row| {
+        bytes += row.data.len();
         applied = apply(&Told::read(row));
         match applied {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+            Ok(()) if bytes < AT_ONCE => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
         }
     })?;
-    applied
+    applied?;
+    // Numbers may be missing in a damaged database.
+    Ok(last.filter(|_| bytes >= AT_ONCE).unwrap_or(upto))
 }
 
 /// Up to which number the slower of the projections has read.

@@ -6,6 +6,7 @@ use lavabus_protocol::event::Body;
 use lavabus_protocol::topic;
 
 use super::Told;
+use super::told::NAME;
 
 /// What kind of thing an id names. The numbers are in the database: they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +87,7 @@ pub fn references<'t>(told: &'t Told<'_>) -> BTreeSet<(RefKind, &'t str)> {
     let event = &told.event;
     let mut found = BTreeSet::from([(RefKind::Kind, topic::last_part(told.row.topic))]);
     let mut add = |kind, id: Option<&'t str>| {
-        if let Some(id) = id.filter(|id| !id.is_empty()) {
+        if let Some(id) = id.filter(|id| !id.is_empty() && id.len() <= NAME) {
             found.insert((kind, id));
         }
     };

@@ -8,10 +8,13 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
+use super::told::{MESSAGE, cut, name};
 use super::{Told, integer, text};
 
 /// How many results are kept of each test case and item.
 pub const KEPT: usize = 100;
+/// At most so many characters of a URL.
+const URL: usize = 2_000;
 /// How many runs are kept.
 pub const RUNS_KEPT: usize = 1_000;
 
@@ -55,26 +58,26 @@ impl TestResult {
         let Body::Result(result) = told.event.body() else {
             return None;
         };
-        let testcase = result.testcase.clone().filter(|testcase| !testcase.is_empty());
+        let testcase = name(result.testcase.as_deref());
         let outcome = match (&testcase, &result.run) {
-            (Some(_), _) => result.outcome.as_deref()?.to_uppercase(),
-            (None, Some(_)) => result.status.clone()?,
+            (Some(_), _) => name(result.outcome.as_deref())?.to_uppercase(),
+            (None, Some(_)) => name(result.status.as_deref())?,
             (None, None) => return None,
         };
         Some(TestResult {
             lab: told.row.lab.to_owned(),
             testcase: testcase.unwrap_or_default(),
-            item: result.item.clone().unwrap_or_default(),
+            item: name(result.item.as_deref()).unwrap_or_default(),
             first_seq: told.row.seq,
             touched: told.row.seq,
-            item_type: result.item_type.clone(),
+            item_type: name(result.item_type.as_deref()),
             outcome,
             previous: None,
-            run: result.run.clone(),
+            run: name(result.run.as_deref()),
             job: result.job.as_ref().map(ToString::to_string),
-            device: result.device.clone(),
-            note: result.note.clone(),
-            url: result.url.clone(),
+            device: name(result.device.as_deref()),
+            note: result.note.as_deref().map(|note| cut(note, MESSAGE)),
+            url: result.url.as_deref().map(|url| cut(url, URL)),
             sent_us: told.at_us(),
             newest: true,
         })
@@ -100,18 +103,27 @@ impl Projection for TestResult {
     }
 
     fn apply(rows: &mut Vec<TestResult>, _owner: &Owner, told: &Told<'_>) {
-        let Some(mut result) = TestResult::of(told) else { return };
-        if let Some(before) = rows.last_mut() {
-            before.newest = false;
-            before.touched = result.touched;
-            if !result.testcase.is_empty() {
-                result.previous = Some(before.outcome.clone());
-            }
-        }
-        let kept = if result.testcase.is_empty() { RUNS_KEPT } else { KEPT };
+        let Some(result) = TestResult::of(told) else { return };
+        let is_run = result.testcase.is_empty();
+        let kept = if is_run { RUNS_KEPT } else { KEPT };
         rows.push(result);
+        // A recording that is imported may be older than what is known.
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|at| (rows[*at].sent_us, rows[*at].first_seq.cast_signed()));
+        let mut before: Option<String> = None;
+        for (place, at) in order.iter().enumerate() {
+            let row = &mut rows[*at];
+            let previous = before.replace(row.outcome.clone()).filter(|_| !is_run);
+            // Who is cut off takes nothing away from those behind it.
+            let previous = if place == 0 { row.previous.take() } else { previous };
+            let newest = place + 1 == order.len();
+            if row.newest != newest || (place > 0 && row.previous != previous) {
+                row.touched = told.row.seq;
+            }
+            (row.newest, row.previous) = (newest, previous);
+        }
         if rows.len() > kept {
-            rows.remove(0);
+            rows.remove(order[0]);
         }
     }
 
@@ -192,6 +204,27 @@ mod tests {
                     ]
                 ),
                 ("boot/k-6.13", vec!["PASSED after None newest true".to_owned()]),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_older_result_that_comes_later_is_no_news() {
+        let lines = r#"
+            result@20 {"testcase": "boot", "outcome": "PASSED"}
+            result@30 {"testcase": "boot", "outcome": "INFO"}
+            result@10 {"testcase": "boot", "outcome": "FAILED"}
+        "#;
+        let all = fold::<TestResult>(lines);
+        let show = |row: &TestResult| (row.outcome.clone(), row.previous.clone(), row.newest);
+        let told: Vec<_> = all[0].1.iter().map(show).collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("PASSED".to_owned(), some("FAILED"), false),
+                ("INFO".to_owned(), some("PASSED"), true),
+                ("FAILED".to_owned(), None, false)
             ]
         );
     }

@@ -154,20 +154,25 @@ impl<P: Projection> Rows<P> {
 
     /// Writes the base as it is just before `upto`, which becomes the oldest kept event: only what differs from the
     /// rows as they are now.
-    pub(crate) fn write_base(&self, conn: &Connection, upto: u64) -> Result<(), rusqlite::Error> {
+    ///
+    /// Where the rows as they are now have not taken in all these events, they become the base.
+    pub(crate) fn write_base(&self, conn: &Connection, upto: u64, is_projected: bool) -> Result<(), rusqlite::Error> {
         if !P::TABLE.outlives {
             return Ok(());
         }
         let mut base = Writer::<P>::new(conn, P::TABLE.base());
+        let mut current = Writer::<P>::new(conn, P::TABLE.name.to_owned());
         for (owner, list) in &self.lists {
             let live = load::<P>(conn, State::Live, owner)?;
+            let is_in_base = |live: &&P| list.after.iter().any(|row| row.first_seq() == live.first_seq());
+            for gone in live.iter().filter(|live| !is_projected && !is_in_base(live)) {
+                current.delete(owner, gone.first_seq())?;
+            }
             for row in &list.before {
                 base.delete(owner, row.first_seq())?;
             }
             for row in &list.after {
-                let is_live = live
-                    .iter()
-                    .any(|live| live.first_seq() == row.first_seq() && live.touched() < upto);
+                let is_live = live.iter().any(|live| live == row && live.touched() < upto);
                 if !is_live {
                     base.upsert(owner, row)?;
                 }
@@ -196,7 +201,8 @@ pub(crate) fn load<P: Projection>(conn: &Connection, state: State, owner: &Owner
                     rows.push(own);
                 }
             }
-            rows.sort_by_key(P::first_seq);
+            // Those saved from a damaged database have numbers below 1.
+            rows.sort_by_key(|row| row.first_seq().cast_signed());
             Ok(rows)
         }
     }
@@ -324,16 +330,19 @@ pub(crate) mod from_json_lines {
             let (kind, data) = line.split_once(' ').expect("a kind, then data");
             let (kind, second) = kind.split_once('@').unwrap_or((kind, ""));
             let second: u64 = second.parse().unwrap_or(seq);
+            let (day, clock) = (second / 86_400, second % 86_400);
             let line = format!(
-                r#"{{"topic":"lab.{kind}","uuid":"00000000-0000-4000-8000-{seq:012}","datetime":"1970-01-01T00:{:02}:{:02}+00:00","username":"u","data":{data}}}"#,
-                second / 60,
-                second % 60
+                r#"{{"topic":"lab.{kind}","uuid":"00000000-0000-4000-8000-{seq:012}","datetime":"1970-01-{:02}T{:02}:{:02}:{:02}+00:00","username":"u","data":{data}}}"#,
+                day + 1,
+                clock / 3_600,
+                clock / 60 % 60,
+                clock % 60
             );
             let record = Record::from_json_line(&line).expect("an event");
             let row = EventRow {
                 seq,
                 id: record.uuid,
-                received_us: seq.cast_signed() * 1_000_000,
+                received_us: second.max(seq).cast_signed() * 1_000_000,
                 topic: &record.topic,
                 sent: &record.datetime,
                 user: &record.username,

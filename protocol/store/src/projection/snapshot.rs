@@ -35,11 +35,8 @@ impl Recent {
         let after = entity_cursor(conn)?;
         let upto = after.saturating_add(SNAPSHOT_EVENTS).min(reader::head(conn)?);
         let mut changed = Rows::new(State::Live);
-        each(conn, after, upto, |told| changed.apply(conn, told))?;
-        Ok(Recent {
-            position: upto.max(after),
-            changed,
-        })
+        let position = each(conn, after, upto, |told| changed.apply(conn, told))?;
+        Ok(Recent { position, changed })
     }
 
     /// The entity with this kind and id in this lab.

@@ -5,7 +5,7 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::time_us;
+use super::told::name;
 use super::{Told, integer, text};
 
 /// A request that a service has not ended.
@@ -55,11 +55,12 @@ impl Projection for OpenStage {
         let Body::Stage(stage) = told.event.body() else {
             return Vec::new();
         };
-        let (Some(request), Some(service), Some(_)) = (&stage.request, &stage.service, &stage.status) else {
+        let named = [&stage.request, &stage.service, &stage.status].map(|text| name(text.as_deref()));
+        let [Some(request), Some(service), Some(_)] = named else {
             return Vec::new();
         };
-        let source = stage.source.clone().unwrap_or_default();
-        vec![vec![told.row.lab.to_owned(), request.clone(), service.clone(), source]]
+        let source = name(stage.source.as_deref()).unwrap_or_default();
+        vec![vec![told.row.lab.to_owned(), request, service, source]]
     }
 
     fn apply(rows: &mut Vec<OpenStage>, owner: &Owner, told: &Told<'_>) {
@@ -81,14 +82,14 @@ impl Projection for OpenStage {
                 first_seq: told.row.seq,
                 touched: told.row.seq,
                 status: status.clone(),
-                account: stage.account.clone(),
+                account: name(stage.account.as_deref()),
                 job,
-                since_us: time_us(stage.date.as_deref()).unwrap_or(told.at_us()),
+                since_us: told.time_us(stage.date.as_deref()).unwrap_or(told.at_us()),
             }];
         } else if let Some(known) = rows.first_mut() {
             known.touched = told.row.seq;
             known.status.clone_from(status);
-            known.account = known.account.take().or(stage.account.clone());
+            known.account = known.account.take().or(name(stage.account.as_deref()));
             known.job = known.job.take().or(job);
         }
     }

@@ -5,6 +5,10 @@ use lavabus_protocol::{Event as TypedEvent, Kind};
 
 use crate::reader::EventRow;
 
+/// A clock that is further ahead than this counts as this far ahead, so that one event from a wrong century does not
+/// stay the newest for ever. A day, in µs.
+pub(crate) const AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
+
 /// A row of the journal and what it says.
 #[derive(Debug, Clone)]
 pub struct Told<'a> {
@@ -29,11 +33,40 @@ impl<'a> Told<'a> {
 
     /// When it happened, as far as that can be told: when it was sent, else when it was received.
     pub fn at_us(&self) -> i64 {
-        self.sent_us.unwrap_or(self.row.received_us)
+        self.sent_us
+            .map_or(self.row.received_us, |sent_us| self.not_ahead(sent_us))
+    }
+
+    /// A time in its data, in µs since 1970.
+    pub(crate) fn time_us(&self, text: Option<&str>) -> Option<i64> {
+        Some(self.not_ahead(read_datetime(text?)?.as_microsecond()))
+    }
+
+    fn not_ahead(&self, time_us: i64) -> i64 {
+        time_us.min(self.row.received_us.saturating_add(AHEAD_US))
     }
 }
 
-/// A time in an event's data, in µs since 1970.
-pub(crate) fn time_us(text: Option<&str>) -> Option<i64> {
-    Some(read_datetime(text?)?.as_microsecond())
+/// At most so many characters are kept of a fault's message; a longer one ends with `...`.
+pub(crate) const MESSAGE: usize = 255;
+/// At most so many of a detail.
+pub(crate) const DETAILS: usize = 65_535;
+/// At most so many bytes of a name or an id: what is longer is none.
+pub(crate) const NAME: usize = 255;
+
+/// A name that can be one: not empty, not endless.
+pub(crate) fn name(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty() && text.len() <= NAME)
+        .map(str::to_owned)
+}
+
+/// So much of a text as is kept.
+pub(crate) fn cut(text: &str, characters: usize) -> String {
+    if text.len() <= characters {
+        return text.to_owned();
+    }
+    match text.char_indices().nth(characters) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(characters - 3).chain("...".chars()).collect(),
+    }
 }
