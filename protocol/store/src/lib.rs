@@ -46,6 +46,7 @@
 //! | [`projection`] | what is derived from events: the latest of each object |
 //! | `care` | is a database sound; a copy of it |
 //! | [`reactobus`] | what another recorder kept |
+//! | [`question`] | what people ask of it |
 //! | `rejected` | refused messages as they lie in the table |
 //! | [`location`] | where the database is when nobody says |
 //! | `error` | fatal at start, or of one operation |
@@ -59,6 +60,7 @@ pub mod location;
 mod migration;
 pub mod projection;
 pub mod reactobus;
+pub mod question;
 mod reader;
 mod rejected;
 mod schema;

@@ -33,6 +33,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use self::attempt::Attempt;
 use self::entity::Entity;
 use self::fault::Fault;
+pub use self::reference::RefKind;
 use self::reference::references;
 use self::result::TestResult;
 use self::rows::{Rows, State};
