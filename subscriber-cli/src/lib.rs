@@ -30,6 +30,7 @@
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`db`] | look after a database |
 //! | [`query`], [`timeline`] | ask a database |
+//! | [`query`], [`timeline`], [`stats`] | ask a database |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `own_data`, `python_json` | the fifth frame, as emit and mock write it |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
@@ -67,6 +68,7 @@ mod run;
 #[cfg(test)]
 mod schemas;
 pub mod sources;
+pub mod stats;
 pub mod status;
 pub mod submit;
 mod table;

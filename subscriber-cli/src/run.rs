@@ -11,7 +11,7 @@ use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::{bench, completions, db, doctor, emit, listen, mock, query, rejected, status, submit, timeline, wait};
+use crate::{bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -54,6 +54,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Db(arguments) => Box::pin(db::run(arguments, context)).await,
         Command::Query(arguments) => Box::pin(query::run(arguments, context)).await,
         Command::Timeline(arguments) => Box::pin(timeline::run(arguments, context)).await,
+        Command::Stats(arguments) => Box::pin(stats::run(arguments, context)).await,
         Command::Completions(_) | Command::Man => unreachable!("these need no runtime"),
         Command::Demo(_) => Err(Failure::new(
             Exit::Internal,

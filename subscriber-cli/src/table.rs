@@ -25,6 +25,8 @@ pub(crate) enum Cell {
     Text(Option<String>),
     /// A count.
     Number(i64),
+    /// A figure that need not be whole.
+    Decimal(Option<f64>),
     /// Between 0 and 1; `None` where there is no data.
     Share(Option<f64>),
     /// In µs since 1970.
@@ -186,13 +188,17 @@ impl Table {
 
 impl Cell {
     fn is_figure(&self) -> bool {
-        matches!(self, Cell::Number(_) | Cell::Share(_) | Cell::Duration(_))
+        matches!(
+            self,
+            Cell::Number(_) | Cell::Decimal(_) | Cell::Share(_) | Cell::Duration(_)
+        )
     }
 
     fn to_plain(&self) -> String {
         let shown = match self {
             Cell::Text(text) => text.as_deref().map(printable),
             Cell::Number(number) => Some(number.to_string()),
+            Cell::Decimal(number) => number.map(|number| format!("{number:.1}")),
             Cell::Share(share) => Some(share.map_or("n/a".to_owned(), |share| format!("{:.0} %", share * 100.0))),
             Cell::Time(time) => time.map(time_text),
             Cell::Duration(duration) => duration.map(duration_text),
@@ -205,6 +211,7 @@ impl Cell {
         match self {
             Cell::Text(text) => json!(text),
             Cell::Number(number) => json!(number),
+            Cell::Decimal(number) => json!(number),
             Cell::Share(share) => json!(share),
             Cell::Time(time) => json!(time.map(|time| Micros(time).to_string())),
             Cell::Duration(duration) => json!(duration.map(|duration| duration as f64 / 1e6)),

@@ -38,7 +38,7 @@ use self::reference::references;
 use self::result::TestResult;
 use self::rows::{Rows, State};
 pub use self::snapshot::Snapshot;
-pub(crate) use self::snapshot::snapshot;
+pub(crate) use self::snapshot::{Recent, snapshot};
 use self::stage::OpenStage;
 pub use self::told::Told;
 use crate::error::StoreError;
