@@ -194,7 +194,9 @@ fn find_gaps(passages: &mut [Passage]) {
     }
     for passage in passages {
         let ends = ends.get(&(passage.lab.clone(), passage.request.clone()));
-        let before = ends.and_then(|ends| ends.range(..passage.begin_seq).next_back());
+        let mut before = ends.into_iter().flat_map(|ends| ends.range(..passage.begin_seq).rev());
+        // Its own end may have arrived before its beginning.
+        let before = before.find(|(seq, _)| Some(**seq) != passage.end_seq);
         passage.gap_us = before.map(|(_, ended_us)| passage.first_us - ended_us);
     }
 }
@@ -222,7 +224,9 @@ mod tests {
     }
 
     /// Service, source, status, seconds in it, gap in seconds.
-    fn rows(events: &[StageEvent]) -> Vec<(String, String, String, Option<i64>, Option<i64>)> {
+    type Row = (String, String, String, Option<i64>, Option<i64>);
+
+    fn rows(events: &[StageEvent]) -> Vec<Row> {
         let seconds = |us: Option<i64>| us.map(|us| us / 1_000_000);
         let passages = passages(events);
         let row = |passage: &Passage| {
@@ -239,13 +243,7 @@ mod tests {
         passages.iter().map(row).collect()
     }
 
-    fn row(
-        service: &str,
-        source: &str,
-        status: &str,
-        duration: Option<i64>,
-        gap: Option<i64>,
-    ) -> (String, String, String, Option<i64>, Option<i64>) {
+    fn row(service: &str, source: &str, status: &str, duration: Option<i64>, gap: Option<i64>) -> Row {
         (service.to_owned(), source.to_owned(), status.to_owned(), duration, gap)
     }
 

@@ -25,7 +25,7 @@ pub const MOST_STAGES: usize = 10_000;
 const COUNT: &str = "SELECT count(*) FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4";
 const TOPICS: &str = "SELECT event.topic FROM ref CROSS JOIN event ON event.seq = ref.seq
     WHERE ref.kind = ?1 AND ref.id = ?2 AND ref.seq > ?3 AND ref.seq <= ?4";
-const ENDED: &str = "SELECT id, lab, ended_us, started_us, submitted_us, data FROM entity
+const ENDED: &str = "SELECT id, lab, ended_us, started_us, submitted_us, data FROM entity INDEXED BY entity_ended
     WHERE kind = 'testjob' AND finished = 1 AND ended_us >= ?1 AND ended_us < ?2 ORDER BY ended_us DESC LIMIT ?3";
 
 /// The statements of this file.
