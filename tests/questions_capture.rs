@@ -87,7 +87,7 @@ fn questions() -> Vec<(&'static str, String)> {
             "timeline https://lava.example.org/scheduler/job/2",
         ),
         ("timeline_canceled_in_queue", "timeline 13"),
-        ("timeline_multinode_by_sub_id", "timeline 11.0"),
+        ("timeline_multinode_by_sub_id", "timeline 7.1"),
         ("timeline_markdown", "timeline job/4 -o markdown"),
         ("timeline_json", "timeline job/1 -o json"),
         ("timeline_csv", "timeline job/1 -o csv"),
@@ -272,4 +272,62 @@ async fn an_id_of_several_things_or_labs_has_to_be_told_apart() {
     let of_lab = ask(&cli, &database, "query --lab north -o json").with(0).stdout;
     assert_eq!(of_lab.lines().count(), 1);
     assert!(of_lab.contains(r#""lab":"north""#), "{of_lab}");
+}
+
+/// Of the captured messages none is of a service.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_goes_through_services() {
+    let cli = Cli::new();
+    let stage = |number: i64, second: u32, rest: &str| {
+        let data = format!(r#"{{"request_id":"r-1","date":"2026-11-21T05:01:{second:02}+00:00",{rest}}}"#);
+        let line = format!(
+            r#"{{"topic":"lab.stage","uuid":"8e503fbe-e568-11f1-8b37-02fc{number:08}","datetime":"2026-11-21T05:02:00+00:00","username":"u","data":{data}}}"#
+        );
+        (Record::from_json_line(&line).unwrap(), number, "")
+    };
+    let events = [
+        stage(1, 10, r#""service":"ingress","status":"received""#),
+        stage(2, 12, r#""service":"ingress","status":"success","account":"540155""#),
+        stage(
+            3,
+            15,
+            r#""service":"puptoo","source":"a","status":"received","inventory_id":"i-7""#,
+        ),
+        stage(4, 15, r#""service":"puptoo","source":"a","status":"unpacking""#),
+        stage(5, 18, r#""service":"puptoo","source":"a","status":"success""#),
+        // Its clock is 2 s behind.
+        stage(6, 16, r#""service":"advisor","status":"received""#),
+        stage(
+            7,
+            19,
+            r#""service":"advisor","status":"error","message":"no rules for *this* | <host>""#,
+        ),
+    ];
+    let database = filled(&cli, "stages.db", 4, events);
+    let words = ["request/r-1", "540155 --since 1970-01-01T00:00:00Z", "r-1 -o markdown"];
+    let answers = words.map(|words| answer(&cli, &database, &format!("timeline {words}")));
+    insta::assert_snapshot!("request_plain", answers[0]);
+    assert_eq!(
+        answers[1].lines().skip(1).collect::<Vec<_>>(),
+        answers[0].lines().skip(1).collect::<Vec<_>>()
+    );
+    insta::assert_snapshot!("request_markdown", answers[2]);
+    let stats = answer(
+        &cli,
+        &database,
+        "stats --since 1970-01-01T00:00:00Z --until 1970-01-01T00:00:01Z -o csv",
+    );
+    insta::assert_snapshot!("request_stats", stats);
+    let json = answer(&cli, &database, "timeline r-1 -o json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["outcome"], "failed");
+    assert_eq!(
+        (json["time_in_services"].as_f64(), json["wall_time"].as_f64()),
+        (Some(8.0), Some(9.0))
+    );
+    assert_eq!(
+        (&json["services"][2]["gap"], &json["services"][2]["skew"]),
+        (&(-2.0).into(), &true.into())
+    );
+    assert_eq!(json["events"].as_array().unwrap().len(), 7);
 }
