@@ -200,7 +200,7 @@ async fn what_cannot_be_answered_says_so() {
         ("timeline job/1 --last 1", 2, "has no jobs or requests of its own"),
         ("timeline job/1 --last 0", 2, "--last does not take \"0\""),
         ("timeline worker-02 --last 999 --previous 1", 2, "one too many"),
-        ("timeline", 2, "lavabus timeline"),
+        ("timeline", 2, "<ID> is missing"),
         ("query -o markdown", 2, "-o markdown is for `lavabus timeline`"),
         (
             "query -o template={{job.x.y}} --limit 1",
