@@ -109,7 +109,7 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
     let limit = if all { usize::MAX } else { arguments.limit };
     // The newest are found from the end, so where they are printed oldest first they have to be kept meanwhile.
     let newest_first = if all { arguments.reverse } else { !is_page_after };
-    let is_turned = !all && newest_first == !arguments.reverse;
+    let is_turned = !all && newest_first != arguments.reverse;
     let mut output = Output::new(printer, context);
     let mut kept = Vec::new();
     let mut found = 0;
