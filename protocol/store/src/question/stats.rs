@@ -16,11 +16,11 @@ use crate::projection::{self, Recent, RefKind, Told};
 use crate::reader::{self, Reader, to_sql};
 
 /// The figures of jobs are those of the newest so many that ended in the time asked for.
-pub const MOST_JOBS: usize = 10_000;
+pub const MOST_JOBS: usize = 5_000;
 /// Of one device or one type of device, so many of all jobs are looked through.
-const JOBS_LOOKED_THROUGH: usize = 5 * MOST_JOBS;
+const JOBS_LOOKED_THROUGH: usize = 4 * MOST_JOBS;
 /// The figures of services are those of the newest so many `.stage` events.
-pub const MOST_STAGES: usize = 10_000;
+pub const MOST_STAGES: usize = 5_000;
 
 const COUNT: &str = "SELECT count(*) FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4";
 const TOPICS: &str = "SELECT event.topic FROM ref CROSS JOIN event ON event.seq = ref.seq
@@ -245,12 +245,11 @@ impl Reader {
             if recent.changed.get(&owner).is_some() {
                 continue;
             }
-            jobs.push(job_of(
-                row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?,
-                row.get(4)?,
-                row.get(3)?,
-                row.get(2)?,
-            ));
+            let data = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+            if !may_name(data, scope.device.as_deref()) || !may_name(data, scope.device_type.as_deref()) {
+                continue;
+            }
+            jobs.push(job_of(data, row.get(4)?, row.get(3)?, row.get(2)?));
         }
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
         jobs.retain(|job| same(&scope.device, &job.device) && same(&scope.device_type, &job.device_type));
@@ -259,6 +258,15 @@ impl Reader {
         jobs.truncate(MOST_JOBS);
         Ok((jobs, is_cut))
     }
+}
+
+/// Looking for a text costs less than reading JSON, in which whatever is not plain ASCII may be escaped.
+fn may_name(data: &str, name: Option<&str>) -> bool {
+    let is_plain = |name: &&str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    name.filter(is_plain).is_none_or(|name| data.contains(name))
 }
 
 fn ended_job(entity: &Entity) -> Option<EndedJob> {

@@ -15,7 +15,7 @@ use crate::projection::{RefKind, Told};
 use crate::reader::Event;
 
 /// At most so many events, the newest, make a timeline.
-pub const MOST_EVENTS: usize = 10_000;
+pub const MOST_EVENTS: usize = 5_000;
 /// At most so many requests, the newest, are followed to their events that do not mention the id themselves.
 const MOST_REQUESTS: usize = 100;
 
