@@ -10,7 +10,9 @@ use crate::context::{Color, Context};
 use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
-use crate::{bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait};
+use crate::{
+    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]

@@ -29,7 +29,6 @@
 //! | [`emit`] | send events |
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`db`] | look after a database |
-//! | [`query`], [`timeline`] | ask a database |
 //! | [`query`], [`timeline`], [`stats`] | ask a database |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `own_data`, `python_json` | the fifth frame, as emit and mock write it |

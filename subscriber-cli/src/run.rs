@@ -11,7 +11,9 @@ use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::{bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait};
+use crate::{
+    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
