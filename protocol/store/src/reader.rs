@@ -203,10 +203,6 @@ impl Reader {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.conn
-    }
-
     /// The database's file.
     pub fn path(&self) -> &Path {
         &self.path
