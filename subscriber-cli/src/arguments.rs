@@ -10,7 +10,9 @@ use crate::context::{Color, Context};
 use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
-use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::{
+    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -113,6 +115,12 @@ pub enum Command {
     Rejected(rejected::Arguments),
     /// Look after a database of events
     Db(db::Arguments),
+    /// Print events that a database keeps
+    Query(query::Arguments),
+    /// Show what happened to a job, a device, a request …, in order, and what came of it
+    Timeline(timeline::Arguments),
+    /// Show how much, how well and how fast: events, jobs and services of the last 24 hours
+    Stats(stats::Arguments),
     /// Write the completion script for a shell
     Completions(completions::Arguments),
     /// Write the manual page

@@ -26,6 +26,21 @@ pub(crate) fn open(path: Option<PathBuf>) -> Result<Reader, Failure> {
     Reader::open(path).map_err(|error| cannot_open(&error))
 }
 
+/// Opens the database and asks it, in a thread of its own: reading blocks.
+///
+/// # Errors
+///
+/// [`Failure`] with [`Exit::Database`] where it cannot be opened, or that of the question.
+pub(crate) async fn ask<A: Send + 'static>(
+    path: Option<PathBuf>,
+    question: impl FnOnce(&Reader) -> Result<A, Failure> + Send + 'static,
+) -> Result<A, Failure> {
+    let asking = tokio::task::spawn_blocking(move || question(&open(path)?));
+    asking
+        .await
+        .map_err(|error| Failure::new(Exit::Internal, "cannot read the event database", error, "again"))?
+}
+
 fn cannot_open(error: &OpenError) -> Failure {
     let hint = match error {
         OpenError::NotFound { .. } => "name it with --db PATH, or start lava-publisher once to make one",

@@ -23,6 +23,8 @@ pub enum Format {
     Csv,
     /// One line by this minijinja template, which is known to be sound.
     Template(String),
+    /// For pasting into an issue; `lavabus timeline` only.
+    Markdown,
 }
 
 /// Why a text is no format.
@@ -47,6 +49,7 @@ impl FromStr for Format {
             "json" | "jsonl" => Ok(Format::Json),
             "raw" => Ok(Format::Raw),
             "csv" => Ok(Format::Csv),
+            "markdown" => Ok(Format::Markdown),
             _ => match text.strip_prefix("template=") {
                 Some(template) => {
                     template::Template::compile(template)?;
@@ -94,7 +97,8 @@ impl Printer {
     /// [`TemplateError`] if the template cannot be read.
     pub fn new(format: &Format, color: bool) -> Result<Printer, TemplateError> {
         let style = match format {
-            Format::Plain => Style::Plain { color },
+            // `run` lets nobody print events as markdown.
+            Format::Plain | Format::Markdown => Style::Plain { color },
             Format::Json => Style::Json,
             Format::Raw => Style::Raw,
             Format::Csv => Style::Csv { has_header: false },

@@ -29,6 +29,7 @@
 //! | [`emit`] | send events |
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`db`] | look after a database |
+//! | [`query`], [`timeline`], [`stats`] | ask a database |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `own_data`, `python_json` | the fifth frame, as emit and mock write it |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
@@ -59,15 +60,18 @@ pub mod listen;
 pub mod mock;
 mod own_data;
 mod python_json;
+pub mod query;
 mod reader_gone;
 pub mod rejected;
 mod run;
 #[cfg(test)]
 mod schemas;
 pub mod sources;
+pub mod stats;
 pub mod status;
 pub mod submit;
 mod table;
+pub mod timeline;
 mod usage;
 pub mod wait;
 

@@ -85,7 +85,8 @@ pub struct Arguments {
     pub max_outage: Duration,
 }
 
-fn time(text: &str) -> Result<Timestamp, TimeError> {
+/// Reads a moment: RFC 3339, `-2h` and so on.
+pub(crate) fn time(text: &str) -> Result<Timestamp, TimeError> {
     parse_time(text, &Zoned::now())
 }
 

@@ -10,7 +10,10 @@ use crate::arguments::{Arguments, Command};
 use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::format::Format;
+use crate::{
+    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -31,6 +34,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    if context.format == Some(Format::Markdown) && !matches!(command, Command::Timeline(_)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "this cannot be written as markdown",
+            "-o markdown is for `lavabus timeline`",
+            "-o plain or json",
+        ));
+    }
     match command {
         Command::Listen(arguments) => Box::pin(listen::run(arguments, context)).await,
         Command::Wait(arguments) => Box::pin(wait::run(arguments, context)).await,
@@ -43,6 +54,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Status(arguments) => Box::pin(status::run(arguments, context)).await,
         Command::Rejected(arguments) => Box::pin(rejected::run(arguments, context)).await,
         Command::Db(arguments) => Box::pin(db::run(arguments, context)).await,
+        Command::Query(arguments) => Box::pin(query::run(arguments, context)).await,
+        Command::Timeline(arguments) => Box::pin(timeline::run(arguments, context)).await,
+        Command::Stats(arguments) => Box::pin(stats::run(arguments, context)).await,
         Command::Completions(_) | Command::Man => unreachable!("these need no runtime"),
         Command::Demo(_) => Err(Failure::new(
             Exit::Internal,

@@ -25,6 +25,8 @@ pub(crate) enum Cell {
     Text(Option<String>),
     /// A count.
     Number(i64),
+    /// A figure that need not be whole.
+    Decimal(Option<f64>),
     /// Between 0 and 1; `None` where there is no data.
     Share(Option<f64>),
     /// In µs since 1970.
@@ -99,16 +101,17 @@ impl Table {
             None | Some(Format::Plain) => Ok(self.to_plain(color)),
             Some(Format::Json) => Ok(self.to_json_lines()),
             Some(Format::Csv) => Ok(self.to_csv()),
-            Some(Format::Raw | Format::Template(_)) => Err(Failure::new(
+            Some(Format::Raw | Format::Template(_) | Format::Markdown) => Err(Failure::new(
                 Exit::Usage,
                 format!("`lavabus {command}` cannot be written like this"),
-                "-o raw and -o template are for events",
+                "-o raw, template and markdown are for others",
                 "-o plain, json or csv",
             )),
         }
     }
 
-    fn to_plain(&self, color: bool) -> String {
+    /// Aligned, for people.
+    pub(crate) fn to_plain(&self, color: bool) -> String {
         let mut aligned = Aligned::new();
         aligned.load_style(presets::NOTHING);
         aligned.set_content_arrangement(ContentArrangement::Disabled);
@@ -155,7 +158,19 @@ impl Table {
         text
     }
 
-    fn to_csv(&self) -> String {
+    /// A table in GitHub's markdown.
+    pub(crate) fn to_markdown(&self) -> String {
+        let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut text = row(self.columns.iter().map(|column| column.replace('_', " ")).collect());
+        text += &row(vec!["---".to_owned(); self.columns.len()]);
+        for cells in &self.rows {
+            text += &row(cells.iter().map(|cell| markdown(&cell.to_plain())).collect());
+        }
+        text
+    }
+
+    /// With a header.
+    pub(crate) fn to_csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let mut write = |row: Vec<String>| {
             writer
@@ -173,13 +188,17 @@ impl Table {
 
 impl Cell {
     fn is_figure(&self) -> bool {
-        matches!(self, Cell::Number(_) | Cell::Share(_) | Cell::Duration(_))
+        matches!(
+            self,
+            Cell::Number(_) | Cell::Decimal(_) | Cell::Share(_) | Cell::Duration(_)
+        )
     }
 
     fn to_plain(&self) -> String {
         let shown = match self {
             Cell::Text(text) => text.as_deref().map(printable),
             Cell::Number(number) => Some(number.to_string()),
+            Cell::Decimal(number) => number.map(|number| format!("{number:.1}")),
             Cell::Share(share) => Some(share.map_or("n/a".to_owned(), |share| format!("{:.0} %", share * 100.0))),
             Cell::Time(time) => time.map(time_text),
             Cell::Duration(duration) => duration.map(duration_text),
@@ -192,6 +211,7 @@ impl Cell {
         match self {
             Cell::Text(text) => json!(text),
             Cell::Number(number) => json!(number),
+            Cell::Decimal(number) => json!(number),
             Cell::Share(share) => json!(share),
             Cell::Time(time) => json!(time.map(|time| Micros(time).to_string())),
             Cell::Duration(duration) => json!(duration.map(|duration| duration as f64 / 1e6)),
@@ -206,6 +226,21 @@ impl Cell {
             other => other.to_string(),
         }
     }
+}
+
+/// The text as markdown that shows nothing but this text.
+pub(crate) fn markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if matches!(
+            character,
+            '\\' | '|' | '*' | '_' | '`' | '<' | '>' | '[' | ']' | '#' | '&' | '~' | '@'
+        ) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
 }
 
 /// `2026-11-21 05:01:05`, in UTC.

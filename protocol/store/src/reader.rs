@@ -245,10 +245,7 @@ impl Reader {
         after: u64,
         visit: impl FnMut(EventRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut select = self.conn.prepare_cached(
-            "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event
-             WHERE seq < ?1 AND seq > ?2 ORDER BY seq DESC",
-        )?;
+        let mut select = self.conn.prepare_cached(SELECT_BACKWARD)?;
         visit_rows(select.query([to_sql(before), to_sql(after)])?, visit)?;
         Ok(())
     }
@@ -421,6 +418,13 @@ fn escape_uri(path: &Path) -> String {
         .replace('#', "%23")
 }
 
+/// Events in the order of their numbers.
+pub(crate) const SELECT_FORWARD: &str =
+    "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
+/// Events from the newest to the oldest.
+pub(crate) const SELECT_BACKWARD: &str = "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event
+    WHERE seq < ?1 AND seq > ?2 ORDER BY seq DESC";
+
 pub(crate) fn to_sql(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
@@ -483,9 +487,7 @@ pub(crate) fn scan_rows(
     upto: u64,
     visit: impl FnMut(EventRow<'_>) -> ControlFlow<()>,
 ) -> Result<Option<u64>, rusqlite::Error> {
-    let mut select = conn.prepare_cached(
-        "SELECT seq, uuid, received, topic, sent, user, data, lab FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
-    )?;
+    let mut select = conn.prepare_cached(SELECT_FORWARD)?;
     visit_rows(select.query(params![to_sql(after), to_sql(upto)])?, visit)
 }
 

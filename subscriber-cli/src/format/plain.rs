@@ -44,7 +44,8 @@ pub(super) fn write(record: &Record, color: bool, out: &mut Vec<u8>) {
     );
 }
 
-fn message(record: &Record) -> String {
+/// What stands behind the dash.
+pub(crate) fn message(record: &Record) -> String {
     let event = record.event();
     let or_unknown = |text: Option<&str>| text.unwrap_or("??").to_owned();
     let job = or_unknown(event.job().map(|job| job.as_str()));
