@@ -46,6 +46,7 @@
 //! | [`projection`] | what is derived from events: the latest of each object |
 //! | `care` | is a database sound; a copy of it |
 //! | [`reactobus`] | what another recorder kept |
+//! | [`question`] | what can be asked beside the events |
 //! | `rejected` | refused messages as they lie in the table |
 //! | [`location`] | where the database is when nobody says |
 //! | `error` | fatal at start, or of one operation |
@@ -58,6 +59,7 @@ mod journal;
 pub mod location;
 mod migration;
 pub mod projection;
+pub mod question;
 pub mod reactobus;
 mod reader;
 mod rejected;

@@ -163,7 +163,7 @@ pub struct Status {
 /// journal's log from being used anew, so read much in several calls.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(crate) conn: Connection,
     path: PathBuf,
 }
 
