@@ -163,7 +163,7 @@ pub struct Status {
 /// journal's log from being used anew, so read much in several calls.
 #[derive(Debug)]
 pub struct Reader {
-    pub(crate) conn: Connection,
+    conn: Connection,
     path: PathBuf,
 }
 
@@ -201,6 +201,10 @@ impl Reader {
             found if found < known => Err(OpenError::OlderSchema { path, found, known }),
             _ => Ok(Reader { conn, path }),
         }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
     }
 
     /// The database's file.

@@ -20,6 +20,8 @@ use crate::status::print;
 
 /// How often the database is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+/// On a terminal the answer is asked for again after so many looks without a change: how long things take grows.
+const LOOKS: u32 = 10;
 
 /// Control sequences of terminals (ECMA-48, and xterm's alternate screen).
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
@@ -39,8 +41,12 @@ async fn watch(subject: Subject, database: DatabaseArguments, context: &Context)
     let mut reader = opening.await.map_err(|error| broken(&error))??;
     let screen = std::io::stdout().is_terminal().then(Screen::enter).transpose()?;
     let mut shown: Option<Said> = None;
-    let mut version = None;
+    let (mut version, mut looks) = (None, 0);
     loop {
+        looks = (looks + 1) % LOOKS;
+        if screen.is_some() && looks == 0 {
+            version = None;
+        }
         let (subject, own) = (subject.clone(), context.clone());
         let asking = tokio::task::spawn_blocking(move || {
             let looked = look(&reader, version, &subject, &own);
