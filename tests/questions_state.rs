@@ -245,7 +245,7 @@ fn each_lab_has_its_own() {
         let device = r#"{"device": "qemu-01", "state": "Idle", "health": "Good"}"#;
         database.told(at, "device", device, lab);
         let job = format!(
-            r#"{{"job": {}, "device": "qemu-01", "state": "Finished", "health": "{health}"}}"#,
+            r#"{{"job": 1{}, "device": "qemu-01", "state": "Finished", "health": "{health}"}}"#,
             &at[14..16]
         );
         database.told(at, "testjob", &job, lab);

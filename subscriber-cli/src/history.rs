@@ -11,7 +11,7 @@ use lavabus_protocol::redact::redact;
 use lavabus_protocol::time::parse_duration;
 use lavabus_store::Reader;
 use lavabus_store::projection::attempt::Attempt;
-use lavabus_store::question::history::{DeviceHistory, Rate, Verdict, rate, streak, tries};
+use lavabus_store::question::history::{DeviceHistory, Rate, Verdict, one_line, rate, streak, tries};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -138,7 +138,7 @@ pub fn answer(arguments: &DeviceArguments, reader: &Reader, context: &Context, n
         format => {
             let mut table = Table::new(&COLUMNS);
             for report in &reports {
-                report.push_to(&mut table);
+                report.push_to(&mut table, redact);
             }
             table.to_text(format.as_ref(), context.color, "history")?
         }
@@ -174,7 +174,7 @@ impl Report<'_> {
         }
     }
 
-    fn push_to(&self, table: &mut Table) {
+    fn push_to(&self, table: &mut Table, detail: fn(&str) -> String) {
         for attempt in &self.listed {
             table.push(vec![
                 Cell::Time(Some(attempt.finished_us)),
@@ -188,7 +188,7 @@ impl Report<'_> {
                 ),
                 attempt.exit_code.map_or(Cell::Text(None), Cell::Number),
                 attempt.error_type.clone().into(),
-                attempt.detail.as_deref().map(redact).into(),
+                attempt.detail.as_deref().map(detail).into(),
                 lab_cell(&attempt.lab),
             ]);
         }
@@ -215,7 +215,7 @@ impl Report<'_> {
         };
         if !self.listed.is_empty() {
             let mut table = Table::new(&COLUMNS).optional(&["exit_code", "error_type", "detail", "lab"]);
-            self.push_to(&mut table);
+            self.push_to(&mut table, one_line);
             text += "\n";
             text += &table.to_text(None, context.color, "history")?;
         }

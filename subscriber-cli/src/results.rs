@@ -126,7 +126,7 @@ pub fn answer(arguments: &Arguments, reader: &Reader, context: &Context) -> Resu
         ]);
     }
     let text = table.to_text(context.format.as_ref(), context.color, "results")?;
-    let mut said = Said::new(if table.is_empty() { String::new() } else { text }, &answer);
+    let mut said = Said::new(text, &answer);
 
     let mut conclusion: Vec<String> = Vec::new();
     if let Some(worst) = found.summary.worst() {
@@ -142,7 +142,7 @@ pub fn answer(arguments: &Arguments, reader: &Reader, context: &Context) -> Resu
     }
     match context.format {
         None | Some(Format::Plain) => {
-            if !table.is_empty() {
+            if !conclusion.is_empty() {
                 said.text.push('\n');
             }
             for line in conclusion {

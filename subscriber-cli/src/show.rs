@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::question::{DatabaseArguments, Said, ask};
+use crate::table::duration_text;
 
 /// What was not heard of for longer is marked. A day, in µs.
 const STALE_US: i64 = 24 * 3_600 * 1_000_000;
@@ -183,6 +184,12 @@ pub fn answer(subject: &Subject, reader: &Reader, context: &Context, now_us: i64
 /// How long nothing was heard of it, in µs.
 fn silent_us(entity: &Entity, now_us: i64) -> i64 {
     now_us.saturating_sub(entity.heard_us).max(0)
+}
+
+/// What is to be said of one that is stale.
+fn silence(entity: &Entity, now_us: i64) -> Option<String> {
+    let silent = || format!("silent for {}", duration_text(silent_us(entity, now_us)));
+    is_stale(entity, now_us).then(silent)
 }
 
 fn is_stale(entity: &Entity, now_us: i64) -> bool {

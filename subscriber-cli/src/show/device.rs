@@ -5,7 +5,7 @@ use lavabus_store::Reader;
 use lavabus_store::question::entities::{DeviceView, is_busy};
 use lavabus_store::question::history::{one_line, shorten};
 
-use super::{ListArguments, OneArguments, is_stale, silent_us};
+use super::{ListArguments, OneArguments, is_stale, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -120,7 +120,7 @@ pub(super) fn list(
     for view in &answer.value {
         let (entity, event) = (&view.entity, view.entity.told());
         let fault = view.fault.as_ref().map(|fault| one_line(&fault.message));
-        let comment = fault.or_else(|| view.cause.clone());
+        let comment = fault.or_else(|| silence(entity, now_us)).or_else(|| view.cause.clone());
         table.push(vec![
             entity.id.as_str().into(),
             event.device_type().into(),

@@ -3,7 +3,7 @@
 use lavabus_store::Reader;
 use lavabus_store::question::history::one_line;
 
-use super::{ListArguments, OneArguments, is_stale, silent_us};
+use super::{ListArguments, OneArguments, is_stale, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -80,7 +80,7 @@ pub(super) fn list(
     arguments: &ListArguments,
     reader: &Reader,
     context: &Context,
-    _now_us: i64,
+    now_us: i64,
 ) -> Result<Said, Failure> {
     let answer = reader
         .workers(|entity| arguments.accepts(entity))
@@ -88,13 +88,14 @@ pub(super) fn list(
     let mut table = Table::new(&LIST).optional(&["lab"]);
     for view in &answer.value {
         let (entity, event) = (&view.entity, view.entity.told());
+        let fault = view.fault.as_ref().map(|fault| one_line(&fault.message));
         table.push(vec![
             entity.id.as_str().into(),
             event.state().into(),
             event.health().into(),
             Cell::Time(Some(entity.since_us)),
             count(&view.devices),
-            view.fault.as_ref().map(|fault| one_line(&fault.message)).into(),
+            fault.or_else(|| silence(entity, now_us)).into(),
             Cell::Time(Some(entity.heard_us)),
             lab_cell(&entity.lab),
         ]);

@@ -206,7 +206,7 @@ pub enum Verdict {
         /// The last of the failures.
         last: Failure,
     },
-    /// The last try failed, the one before passed: nobody can tell yet.
+    /// The last try failed, and nothing else did lately: nobody can tell yet.
     FailedOnce {
         /// That failure.
         last: Failure,
@@ -236,11 +236,23 @@ impl Verdict {
             job: one.job.clone(),
             cause: one.cause.clone(),
         };
+        let lately: Vec<&Try> = tries
+            .iter()
+            .take_while(|one| one.at_us >= newest.at_us.saturating_sub(window_us))
+            .collect();
+        let failed: Vec<usize> = (0..lately.len())
+            .filter(|at| lately[*at].outcome == Outcome::Fail)
+            .collect();
         if streak.outcome == Outcome::Fail {
             return match (in_streak, before) {
-                ([only], [_, ..]) => Verdict::FailedOnce {
+                ([only], [_, ..]) if failed.len() <= 1 => Verdict::FailedOnce {
                     last: failure(only),
                     passes: self::streak(before).map_or(0, |streak| streak.count),
+                },
+                ([only], [_, ..]) => Verdict::Flaky {
+                    fails: failed.len(),
+                    tries: lately.len(),
+                    last: failure(only),
                 },
                 _ => Verdict::Failing {
                     since_us: in_streak.last().unwrap_or(newest).at_us,
@@ -249,13 +261,6 @@ impl Verdict {
                 },
             };
         }
-        let lately: Vec<&Try> = tries
-            .iter()
-            .take_while(|one| one.at_us >= newest.at_us.saturating_sub(window_us))
-            .collect();
-        let failed: Vec<usize> = (0..lately.len())
-            .filter(|at| lately[*at].outcome == Outcome::Fail)
-            .collect();
         let Some(last) = failed.first() else {
             return Verdict::Healthy { passes: streak.count };
         };
@@ -514,6 +519,8 @@ mod tests {
             ("y.", "recovered: failed once (job 1: y), passed once since"),
             (".y.z.", "flaky: 2 of 5 failed (last job 4: z)"),
             (".yy.z.", "flaky: 3 of 6 failed (last job 5: z)"),
+            (".y.y.z", "flaky: 3 of 6 failed (last job 6: z)"),
+            (".y~.z", "failed once (job 5: z), passed once before"),
             (".y~.z.", "fluke: failed once (job 5: z), passed before and since"),
         ] {
             assert_eq!(Verdict::of(&story(text), WINDOW_US).to_string(), line, "{text}");
