@@ -212,10 +212,6 @@ impl Reader {
         &self.path
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.conn
-    }
-
     /// The epoch of the numbers.
     pub fn epoch(&self) -> Result<Epoch, StoreError> {
         epoch(&self.conn)
