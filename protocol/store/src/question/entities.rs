@@ -237,7 +237,8 @@ impl Reader {
         let mut views = Vec::new();
         for entity in moment.jobs_named(id.as_str(), lab)? {
             let attempts = moment.attempts_of_job(&entity.lab, &entity.id)?;
-            let is_failed = |attempt: &&Attempt| attempt.outcome == Outcome::Fail;
+            // A job that failed by its own fault says nothing of the device, but why it failed all the same.
+            let is_failed = |attempt: &&Attempt| attempt.outcome != Outcome::Pass;
             let told = attempts.iter().filter(is_failed).find_map(cause);
             let of_fault = moment.current_fault(&entity.lab, &format!("job/{}", entity.id))?;
             views.push(JobView {
