@@ -13,7 +13,7 @@ mod job;
 mod watch;
 mod worker;
 
-use lavabus_protocol::JobId;
+use lavabus_protocol::{Event, JobId};
 use lavabus_store::Reader;
 use lavabus_store::projection::entity::Entity;
 
@@ -118,8 +118,7 @@ pub struct JobListArguments {
 }
 
 impl ListArguments {
-    fn accepts(&self, entity: &Entity) -> bool {
-        let event = entity.told();
+    fn accepts(&self, entity: &Entity, event: &Event) -> bool {
         let is_any = |wanted: &[String], found: Option<&str>| {
             let is = |wanted: &String| found.is_some_and(|found| found.eq_ignore_ascii_case(wanted));
             wanted.is_empty() || wanted.iter().any(is)

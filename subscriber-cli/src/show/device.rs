@@ -114,7 +114,7 @@ pub(super) fn list(
     now_us: i64,
 ) -> Result<Said, Failure> {
     let answer = reader
-        .devices(now_us, |entity| arguments.accepts(entity))
+        .devices(now_us, |entity| arguments.accepts(entity, &entity.told()))
         .map_err(cannot_read(reader))?;
     let mut table = Table::new(&LIST).optional(&["lab"]);
     for view in &answer.value {

@@ -147,8 +147,9 @@ pub(super) fn list(
 ) -> Result<Said, Failure> {
     let is_wanted = |entity: &Entity| {
         let is_submitter = |submitter: &str| arguments.submitter.iter().any(|wanted| wanted == submitter);
-        arguments.list.accepts(entity)
-            && (arguments.submitter.is_empty() || entity.told().submitter().is_some_and(is_submitter))
+        let event = entity.told();
+        arguments.list.accepts(entity, &event)
+            && (arguments.submitter.is_empty() || event.submitter().is_some_and(is_submitter))
     };
     let answer = reader.jobs(arguments.limit, is_wanted).map_err(cannot_read(reader))?;
     let jobs = &answer.value;

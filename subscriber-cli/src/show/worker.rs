@@ -83,7 +83,7 @@ pub(super) fn list(
     now_us: i64,
 ) -> Result<Said, Failure> {
     let answer = reader
-        .workers(|entity| arguments.accepts(entity))
+        .workers(|entity| arguments.accepts(entity, &entity.told()))
         .map_err(cannot_read(reader))?;
     let mut table = Table::new(&LIST).optional(&["lab"]);
     for view in &answer.value {

@@ -19,9 +19,11 @@ use crate::reader::Reader;
 const OF_KIND: &str = "SELECT * FROM entity WHERE kind = ?1";
 const NAMED: &str = "SELECT * FROM entity WHERE kind = ?1 AND id = ?2";
 const OF_SUB_ID: &str = "SELECT * FROM entity WHERE sub_id = ?1";
-pub(super) const OPEN_JOBS: &str =
-    "SELECT * FROM entity WHERE kind = 'testjob' AND finished = 0 ORDER BY received DESC";
-const FINISHED_JOBS: &str = "SELECT * FROM entity WHERE kind = 'testjob' AND finished = 1 ORDER BY ended_us DESC";
+// Without being told so, SQLite reads every job by the primary key and sorts them.
+pub(super) const OPEN_JOBS: &str = "SELECT * FROM entity INDEXED BY entity_open_job
+    WHERE kind = 'testjob' AND finished = 0 ORDER BY received DESC";
+const FINISHED_JOBS: &str = "SELECT * FROM entity INDEXED BY entity_ended
+    WHERE kind = 'testjob' AND finished = 1 ORDER BY ended_us DESC";
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[OF_KIND, NAMED, OF_SUB_ID, OPEN_JOBS, FINISHED_JOBS];
@@ -29,7 +31,7 @@ pub(super) const STATEMENTS: &[&str] = &[OF_KIND, NAMED, OF_SUB_ID, OPEN_JOBS, F
 /// So many unfinished jobs are listed at most, those that were heard of last.
 pub const OPEN_JOBS_LISTED: usize = 1_000;
 /// So many finished jobs are looked at for those that are asked for.
-pub const FINISHED_JOBS_SEEN: usize = 20_000;
+pub const FINISHED_JOBS_SEEN: usize = 10_000;
 
 /// A device, and what follows from what was tried on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

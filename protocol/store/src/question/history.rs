@@ -21,7 +21,7 @@ const CAUSE_SHOWN: usize = 160;
 
 const OF_DEVICE: &str = "SELECT * FROM attempt WHERE lab = ?1 AND device = ?2 ORDER BY first_seq";
 const NEXT_LAB: &str = "SELECT min(lab) FROM attempt WHERE lab >= ?1";
-const OF_JOB: &str = "SELECT * FROM attempt WHERE job = ?1 ORDER BY first_seq";
+const OF_JOB: &str = "SELECT * FROM attempt WHERE job = ?1";
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[OF_DEVICE, NEXT_LAB, OF_JOB];

@@ -198,7 +198,12 @@ mod tests {
             for step in steps {
                 let scans_small = small.iter().any(|index| step.ends_with(&format!("INDEX {index}")));
                 assert!(!step.starts_with("SCAN") || scans_small, "{sql}\n{step}");
-                assert!(!step.contains("AUTOMATIC"), "{sql}\n{step}");
+                assert!(
+                    !step.contains("AUTOMATIC") && !step.contains("TEMP B-TREE"),
+                    "{sql}\n{step}"
+                );
+                let by_kind = step.ends_with("sqlite_autoindex_entity_1 (kind=?)");
+                assert!(!by_kind || !sql.contains("testjob"), "{sql}\n{step}");
             }
         }
     }

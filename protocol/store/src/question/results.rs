@@ -16,8 +16,8 @@ use crate::reader::Reader;
 const NEWEST: &str = "SELECT * FROM result WHERE newest = 1 ORDER BY sent_us DESC";
 const OF_TESTCASE: &str = "SELECT * FROM result WHERE lab = ?1 AND testcase = ?2 AND newest = 1";
 const NEXT_LAB: &str = "SELECT min(lab) FROM result WHERE lab >= ?1";
-const OF_RUN: &str = "SELECT * FROM result WHERE run = ?1 ORDER BY first_seq";
-const OF_JOB: &str = "SELECT * FROM result WHERE job = ?1 ORDER BY first_seq";
+const OF_RUN: &str = "SELECT * FROM result WHERE run = ?1";
+const OF_JOB: &str = "SELECT * FROM result WHERE job = ?1";
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[NEWEST, OF_TESTCASE, NEXT_LAB, OF_RUN, OF_JOB];
