@@ -8,7 +8,7 @@ use lavabus_protocol::{Event, JobId, Kind};
 use rusqlite::params;
 
 use super::faults::current_fault;
-use super::history::{Rate, Streak, WINDOW_US, cause, rate, streak, tries};
+use super::history::{Rate, Streak, WINDOW_US, cause, rate, streak, tries_and_newest_cause};
 use super::{Answer, Moment, collect, is_lab, walk};
 use crate::error::StoreError;
 use crate::projection::attempt::{Attempt, Outcome};
@@ -128,11 +128,11 @@ impl Moment<'_> {
 
     fn device_view(&self, entity: Entity, fault: Option<Fault>, now_us: i64) -> Result<DeviceView, StoreError> {
         let attempts = self.attempts_on(&entity.lab, &entity.id)?;
-        let tries = tries(&attempts);
+        let (tries, cause) = tries_and_newest_cause(&attempts);
         Ok(DeviceView {
             streak: streak(&tries),
             rate: rate(&tries, now_us.saturating_sub(WINDOW_US)),
-            cause: tries.into_iter().next().and_then(|newest| newest.cause),
+            cause,
             fault,
             entity,
         })

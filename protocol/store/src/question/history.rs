@@ -147,6 +147,29 @@ pub fn shorten(text: &str, characters: usize) -> String {
     }
 }
 
+/// The same without causes, of which only the newest one is looked for: for a list of many devices.
+pub(super) fn tries_and_newest_cause(attempts: &[Attempt]) -> (Vec<Try>, Option<String>) {
+    let without_texts: Vec<Attempt> = attempts
+        .iter()
+        .map(|attempt| Attempt {
+            detail: None,
+            error_type: None,
+            exit_code: None,
+            ..attempt.clone()
+        })
+        .collect();
+    let light = tries(&without_texts);
+    let newest = light.first().filter(|newest| newest.outcome == Outcome::Fail);
+    let of_newest = |attempt: &&Attempt| {
+        newest.is_some_and(|newest| {
+            attempt.job == newest.job && (newest.job.is_some() || attempt.finished_us == newest.at_us)
+        })
+    };
+    let few: Vec<Attempt> = attempts.iter().filter(of_newest).cloned().collect();
+    let cause = tries(&few).into_iter().next().and_then(|newest| newest.cause);
+    (light, cause)
+}
+
 /// The streak that the newest of these tries, which come first, belongs to.
 pub fn streak(tries: &[Try]) -> Option<Streak> {
     let outcome = tries.first()?.outcome;
