@@ -13,6 +13,7 @@ use crate::sources::IdentityArguments;
 use crate::{
     bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
 };
+use crate::{faults, history, results, show, stuck};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -109,6 +110,16 @@ pub enum Command {
     Bench(bench::Arguments),
     /// Look at what works from here, and what to try where something does not
     Doctor(doctor::Arguments),
+    /// Show how devices, workers and jobs are
+    Show(show::Arguments),
+    /// Show what was tried on a device, and what follows from it
+    History(history::Arguments),
+    /// Show what is wrong with what
+    Faults(faults::Arguments),
+    /// Show what test cases found
+    Results(results::Arguments),
+    /// Show what has been in one state for too long
+    Stuck(stuck::Arguments),
     /// Show how a publisher and its journal are
     Status(status::Arguments),
     /// Show the messages that the publisher refused

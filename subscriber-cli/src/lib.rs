@@ -30,6 +30,7 @@
 //! | [`mock`], [`mod@bench`], [`status`], [`rejected`], [`doctor`] | play a lab, measure, look |
 //! | [`db`] | look after a database |
 //! | [`query`], [`timeline`], [`stats`] | ask a database |
+//! | [`show`], [`history`], [`faults`], [`results`], [`stuck`] | ask a database, by [`question`] |
 //! | [`completions`] | for the shell, and the manual page |
 //! | `own_data`, `python_json` | the fifth frame, as emit and mock write it |
 //! | `cursor_file`, `lines`, `reader_gone` | what listen and emit read and write beside the bus |
@@ -52,8 +53,10 @@ pub mod doctor;
 pub mod emit;
 pub mod exit;
 pub mod failure;
+pub mod faults;
 pub mod filter;
 pub mod format;
+pub mod history;
 mod jq;
 mod lines;
 pub mod listen;
@@ -61,14 +64,18 @@ pub mod mock;
 mod own_data;
 mod python_json;
 pub mod query;
+pub mod question;
 mod reader_gone;
 pub mod rejected;
+pub mod results;
 mod run;
 #[cfg(test)]
 mod schemas;
+pub mod show;
 pub mod sources;
 pub mod stats;
 pub mod status;
+pub mod stuck;
 pub mod submit;
 mod table;
 pub mod timeline;

@@ -14,6 +14,7 @@ use crate::format::Format;
 use crate::{
     bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
 };
+use crate::{faults, history, results, show, stuck};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -51,6 +52,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Mock(arguments) => Box::pin(mock::run(arguments, context)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments, context)).await,
         Command::Doctor(arguments) => Box::pin(doctor::run(arguments, context)).await,
+        Command::Show(arguments) => Box::pin(show::run(arguments, context)).await,
+        Command::History(arguments) => Box::pin(history::run(arguments, context)).await,
+        Command::Faults(arguments) => Box::pin(faults::run(arguments, context)).await,
+        Command::Results(arguments) => Box::pin(results::run(arguments, context)).await,
+        Command::Stuck(arguments) => Box::pin(stuck::run(arguments, context)).await,
         Command::Status(arguments) => Box::pin(status::run(arguments, context)).await,
         Command::Rejected(arguments) => Box::pin(rejected::run(arguments, context)).await,
         Command::Db(arguments) => Box::pin(db::run(arguments, context)).await,

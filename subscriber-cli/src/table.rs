@@ -5,10 +5,12 @@
 //! | a time | `2026-11-21 05:01:05`, in UTC | RFC 3339 with microseconds | as JSON |
 //! | a duration | `1h 2m`, with a minus if it is negative | seconds | as JSON |
 //! | a share | `97 %` | 0.97 | as JSON |
+//! | a streak | `fail 3` | `{"outcome": "fail", "count": 3}` | as plain |
 //! | nothing | `-` | null | empty |
 
 use comfy_table::{CellAlignment, ContentArrangement, Table as Aligned, presets};
 use jiff::Timestamp;
+use lavabus_store::question::history::Streak;
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -35,6 +37,8 @@ pub(crate) enum Cell {
     Duration(Option<i64>),
     /// Yes or no; plain shows nothing for no.
     Flag(bool),
+    /// The same outcome several times in a row: `fail 3`; as JSON an object.
+    Streak(Option<Streak>),
 }
 
 /// Rows under the names of their columns: stable, lower case, words joined by `_`.
@@ -42,6 +46,8 @@ pub(crate) enum Cell {
 pub(crate) struct Table {
     columns: &'static [&'static str],
     rows: Vec<Vec<Cell>>,
+    /// Plain leaves out those of them that have nothing in any row.
+    optional: &'static [&'static str],
 }
 
 impl From<&str> for Cell {
@@ -73,7 +79,14 @@ impl Table {
         Table {
             columns,
             rows: Vec::new(),
+            optional: &[],
         }
+    }
+
+    /// For people, these columns are left out when they have nothing in any row.
+    pub(crate) fn optional(mut self, columns: &'static [&'static str]) -> Table {
+        self.optional = columns;
+        self
     }
 
     /// Appends a row, with a cell for each column.
@@ -112,18 +125,19 @@ impl Table {
 
     /// Aligned, for people.
     pub(crate) fn to_plain(&self, color: bool) -> String {
+        let is_shown = |index: &usize| {
+            let is_optional = self.optional.contains(&self.columns[*index]);
+            !is_optional || self.rows.iter().any(|row| !row[*index].is_nothing())
+        };
+        let shown: Vec<usize> = (0..self.columns.len()).filter(is_shown).collect();
         let mut aligned = Aligned::new();
         aligned.load_style(presets::NOTHING);
         aligned.set_content_arrangement(ContentArrangement::Disabled);
-        aligned.set_header(
-            self.columns
-                .iter()
-                .map(|column| column.to_uppercase().replace('_', " ")),
-        );
+        aligned.set_header(shown.iter().map(|index| words(self.columns[*index]).to_uppercase()));
         for row in &self.rows {
-            aligned.add_row(row.iter().map(Cell::to_plain));
+            aligned.add_row(shown.iter().map(|index| row[*index].to_plain()));
         }
-        for (index, column) in aligned.column_iter_mut().enumerate() {
+        for (column, index) in aligned.column_iter_mut().zip(shown) {
             column.set_padding((0, 2));
             let cells = self.rows.iter().filter_map(|row| row.get(index));
             if self.rows.is_empty() || !cells.clone().all(Cell::is_figure) {
@@ -143,6 +157,27 @@ impl Table {
             }
         }
         text
+    }
+
+    /// Each row as lines of its own, what it has under its name; for other formats the same as
+    /// [`to_text`](Table::to_text).
+    pub(crate) fn to_records(&self, format: Option<&Format>, color: bool, command: &str) -> Result<String, Failure> {
+        if !matches!(format, None | Some(Format::Plain)) {
+            return self.to_text(format, color, command);
+        }
+        let width = self.columns.iter().map(|column| column.len()).max().unwrap_or(0);
+        let (bold, normal) = if color { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            if index > 0 {
+                text.push('\n');
+            }
+            for (column, cell) in self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_nothing()) {
+                let name = words(column);
+                text.push_str(&format!("{bold}{name:width$}{normal}  {}\n", cell.to_plain()));
+            }
+        }
+        Ok(text)
     }
 
     fn to_json_lines(&self) -> String {
@@ -186,7 +221,19 @@ impl Table {
     }
 }
 
+fn words(column: &str) -> String {
+    column.replace('_', " ")
+}
+
 impl Cell {
+    /// Whether there is nothing to show; that there is no data for a share is something.
+    fn is_nothing(&self) -> bool {
+        matches!(
+            self,
+            Cell::Text(None) | Cell::Time(None) | Cell::Duration(None) | Cell::Flag(false) | Cell::Streak(None)
+        )
+    }
+
     fn is_figure(&self) -> bool {
         matches!(
             self,
@@ -203,6 +250,7 @@ impl Cell {
             Cell::Time(time) => time.map(time_text),
             Cell::Duration(duration) => duration.map(duration_text),
             Cell::Flag(flag) => flag.then(|| "yes".to_owned()),
+            Cell::Streak(streak) => streak.map(|streak| streak.to_string()),
         };
         shown.unwrap_or_else(|| "-".to_owned())
     }
@@ -216,10 +264,14 @@ impl Cell {
             Cell::Time(time) => json!(time.map(|time| Micros(time).to_string())),
             Cell::Duration(duration) => json!(duration.map(|duration| duration as f64 / 1e6)),
             Cell::Flag(flag) => json!(flag),
+            Cell::Streak(streak) => streak_json(*streak),
         }
     }
 
     fn to_csv(&self) -> String {
+        if let Cell::Streak(Some(streak)) = self {
+            return streak.to_string();
+        }
         match self.to_json() {
             Value::Null => String::new(),
             Value::String(text) => text,
@@ -241,6 +293,11 @@ pub(crate) fn markdown(text: &str) -> String {
         escaped.push(character);
     }
     escaped
+}
+
+/// A streak as an object, or null.
+pub(crate) fn streak_json(streak: Option<Streak>) -> Value {
+    json!(streak.map(|streak| json!({"outcome": streak.outcome.as_str(), "count": streak.count})))
 }
 
 /// `2026-11-21 05:01:05`, in UTC.

@@ -203,13 +203,13 @@ impl Reader {
         }
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
     /// The database's file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.conn
     }
 
     /// The epoch of the numbers.

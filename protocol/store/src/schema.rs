@@ -184,6 +184,7 @@ CREATE TABLE fault(
     PRIMARY KEY(lab, subject, first_seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fault_last ON fault(last_us);
+CREATE INDEX fault_open ON fault(last_us) WHERE cleared_us IS NULL;
 CREATE INDEX fault_touched ON fault(touched);
 
 CREATE TABLE result(

@@ -79,6 +79,16 @@ impl Entity {
         Kind::of(&self.latest.topic) == self.kind
     }
 
+    /// What the latest event told of its state; nothing if it was only named.
+    pub fn told(&self) -> lavabus_protocol::Event {
+        let data = if self.is_told() {
+            self.latest.data.as_str()
+        } else {
+            "{}"
+        };
+        lavabus_protocol::Event::read(self.kind, data)
+    }
+
     /// State and health as the latest event told them.
     pub fn state_and_health(&self) -> (Option<String>, Option<String>) {
         let event = lavabus_protocol::Event::read(Kind::of(&self.latest.topic), &self.latest.data);

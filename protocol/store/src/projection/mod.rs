@@ -61,15 +61,15 @@ pub struct Projected {
 }
 
 /// The rows of all projections of the cursor `history`, but for references.
-struct History {
-    attempts: Rows<Attempt>,
-    faults: Rows<Fault>,
-    results: Rows<TestResult>,
-    stages: Rows<OpenStage>,
+pub(crate) struct History {
+    pub(crate) attempts: Rows<Attempt>,
+    pub(crate) faults: Rows<Fault>,
+    pub(crate) results: Rows<TestResult>,
+    pub(crate) stages: Rows<OpenStage>,
 }
 
 impl History {
-    fn new(state: State) -> History {
+    pub(crate) fn new(state: State) -> History {
         History {
             attempts: Rows::new(state),
             faults: Rows::new(state),
@@ -78,7 +78,7 @@ impl History {
         }
     }
 
-    fn apply(&mut self, conn: &Connection, told: &Told<'_>) -> Result<(), rusqlite::Error> {
+    pub(crate) fn apply(&mut self, conn: &Connection, told: &Told<'_>) -> Result<(), rusqlite::Error> {
         self.attempts.apply(conn, told)?;
         self.faults.apply(conn, told)?;
         self.results.apply(conn, told)?;
@@ -197,7 +197,7 @@ impl Base {
 
 /// Reads the events with `after < number <= upto` once, and shows each to `apply`, until they were [`AT_ONCE`] bytes. The
 /// number of the last one.
-fn each(
+pub(crate) fn each(
     conn: &Connection,
     after: u64,
     upto: u64,

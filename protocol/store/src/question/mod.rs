@@ -1,5 +1,5 @@
 //! What people ask of a database. Reading is a method of [`Reader`](crate::Reader) or of [`Mentions`]; what it means
-//! is a pure function of the events that were read.
+//! is a pure function of the events and rows that were read.
 //!
 //! | file | question |
 //! |---|---|
@@ -8,16 +8,30 @@
 //! | [`timeline`] | what happened to a job, a device, a request … |
 //! | [`stages`] | how long services took |
 //! | [`stats`] | how much, how well and how fast |
+//! | [`entities`] | devices, workers and jobs: how they are, since when, what is wrong with them |
+//! | [`history`] | what was tried on a device, and what follows from it |
+//! | [`faults`] | what is wrong with what |
+//! | [`results`] | what test cases found, and what changed |
+//! | [`stuck`] | what has been in one state for too long |
+//! | `moment` | one read transaction, with what the projections have not read by then |
 //!
 //! Projections are behind the journal while it is written. What they have not read yet is read here, directly.
 
+pub mod entities;
+pub mod faults;
+pub mod history;
 mod mentions;
+mod moment;
 mod query;
+pub mod results;
 pub mod stages;
 pub mod stats;
+pub mod stuck;
 pub mod timeline;
 
 pub use mentions::{LOOKED_AT, Mentions};
+pub use moment::{Answer, UNREAD_EVENTS};
+use moment::{Moment, collect, is_lab, walk};
 pub use query::Selection;
 
 /// How many rows are read in one go: a reader that stays in one for long keeps the log from being used anew.
