@@ -10,7 +10,7 @@ use crate::context::{Color, Context};
 use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
-use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::{bench, completions, db, doctor, emit, listen, mock, record, rejected, status, submit, wait};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -97,6 +97,8 @@ pub enum Command {
     Submit(submit::Arguments),
     /// Submit jobs and follow them to their end
     Run(submit::RunArguments),
+    /// Keep events in a database of one's own, and go on where it stopped
+    Record(record::Arguments),
     /// Send events to a publisher
     Emit(emit::Arguments),
     /// Play a lab: made-up events, sent to a publisher

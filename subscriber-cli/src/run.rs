@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, Command};
 use crate::context::{Context, Farewell};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{bench, completions, db, doctor, emit, listen, mock, rejected, status, submit, wait};
+use crate::{bench, completions, db, doctor, emit, listen, mock, record, rejected, status, submit, wait};
 
 /// A command that has not ended so long after a signal hangs in a write: it is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,6 +36,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Wait(arguments) => Box::pin(wait::run(arguments, context)).await,
         Command::Submit(arguments) => Box::pin(submit::run(arguments, context)).await,
         Command::Run(arguments) => Box::pin(submit::run(arguments.into(), context)).await,
+        Command::Record(arguments) => Box::pin(record::run(arguments, context)).await,
         Command::Emit(arguments) => Box::pin(emit::run(arguments, context)).await,
         Command::Mock(arguments) => Box::pin(mock::run(arguments, context)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments, context)).await,
