@@ -30,7 +30,7 @@ const PROJECTED_AT_ONCE: u64 = 1_000;
 /// Upkeep takes this part of the time while there is something to write.
 const UPKEEP_SHARE: u32 = 5;
 /// Retention, and whether the file is still there, are looked at this often.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(5);
 /// A disk in trouble is tried again this often.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -326,6 +326,17 @@ impl Writer {
             self.refuse_other_file()?;
         }
         self.project();
+        self.prune();
+        if !self.has_upkeep() {
+            // A commit that comes after it has nothing to copy.
+            let _ = self.journal.checkpoint();
+        }
+        self.upkeep_due = Instant::now() + began.elapsed() * (UPKEEP_SHARE - 1);
+        Ok(())
+    }
+
+    /// One step of retention. What fails is tried again at the next look.
+    fn prune(&mut self) {
         if self.prunes {
             let now_us = Timestamp::now().as_microsecond();
             match self
@@ -341,12 +352,6 @@ impl Writer {
                 }
             }
         }
-        if !self.has_upkeep() {
-            // A commit that comes after it has nothing to copy.
-            let _ = self.journal.checkpoint();
-        }
-        self.upkeep_due = Instant::now() + began.elapsed() * (UPKEEP_SHARE - 1);
-        Ok(())
     }
 
     /// One step of each projection. What fails is tried again when there is something new.
@@ -384,8 +389,9 @@ impl Writer {
     fn finish(mut self, result: Result<(), Failure>, unwritten: u64) -> Ended {
         let until = self.options.last_projections.map(|most| Instant::now() + most);
         // After a failure the next run does it.
-        while result.is_ok() && self.entities_behind + self.history_behind > 0 && !self.hurry_is_over(until) {
+        while result.is_ok() && self.has_upkeep() && !self.is_late(until) {
             self.project();
+            self.prune();
         }
         let behind = self.entities_behind.max(self.history_behind);
         let closed = self.journal.close().map_err(|error| cannot_write(&self.path, &error));
@@ -397,12 +403,12 @@ impl Writer {
         }
     }
 
-    /// Whether the time for the last projections is over; a signal gives them no more than the usual time.
-    fn hurry_is_over(&mut self, until: Option<Instant>) -> bool {
-        if until.is_none() && self.hurry.is_cancelled() {
-            return true;
+    /// Whether the time for the last projections is over, which a signal ends where there is none.
+    fn is_late(&self, until: Option<Instant>) -> bool {
+        match until {
+            Some(until) => until <= Instant::now(),
+            None => self.hurry.is_cancelled(),
         }
-        until.is_some_and(|until| until <= Instant::now())
     }
 }
 
