@@ -130,7 +130,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     };
     let labs = match arguments.from {
         Some(_) => Vec::new(),
-        None => buses::labels(&context.buses),
+        None => buses::labels(&context.buses)?,
     };
     let opened = database::open(path, &labs, context).await?;
     let filter = filter_text::of(&arguments.filter);
@@ -178,10 +178,13 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         };
         tokio::select! {
             result = Box::pin(reading) => result.map(|()| Exit::Success),
-            () = over => Ok(match arguments.count {
-                Some(_) => Exit::Timeout,
-                None => Exit::Success,
-            }),
+            () = over => {
+                recording.hurry.cancel();
+                Ok(match arguments.count {
+                    Some(_) => Exit::Timeout,
+                    None => Exit::Success,
+                })
+            }
         }
     };
     // What the disk says counts more than what the bus says.

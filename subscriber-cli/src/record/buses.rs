@@ -16,6 +16,7 @@ use super::entry::{self, Batch};
 use super::report::Report;
 use crate::bus::Bus;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::listen::{Selection, connection_failure};
 
@@ -37,10 +38,20 @@ const BEGINNING: Cursor = Cursor {
 type Told = (usize, Result<Vec<Update>, SubscriptionError>);
 
 /// The names of the labs in the database: empty for a single bus without a name.
-pub(super) fn labels(buses: &[Bus]) -> Vec<String> {
-    match buses {
-        [Bus { name: None, .. }] => vec![String::new()],
-        buses => buses.iter().map(Bus::lab).collect(),
+pub(super) fn labels(buses: &[Bus]) -> Result<Vec<String>, Failure> {
+    if let [Bus { name: None, .. }] = buses {
+        return Ok(vec![String::new()]);
+    }
+    let names: Vec<String> = buses.iter().map(Bus::lab).collect();
+    let twice = (1..names.len()).find(|&at| names[..at].contains(&names[at]));
+    match twice {
+        Some(at) => Err(Failure::new(
+            Exit::Usage,
+            "--bus names a lab twice",
+            format!("two are called {}", names[at]),
+            "--bus NAME=ENDPOINT with another name for each",
+        )),
+        None => Ok(names),
     }
 }
 
@@ -201,5 +212,26 @@ async fn read(index: usize, mut subscription: Subscription, told: Sender<Told>) 
             let _ = told.send((index, Err(error))).await;
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_has_a_name_where_there_is_more_than_one_or_it_was_given_one() {
+        let names = |buses: &[&str]| {
+            let buses: Vec<Bus> = buses.iter().map(|bus| bus.parse().unwrap()).collect();
+            labels(&buses).map_err(|failure| failure.exit())
+        };
+        assert_eq!(names(&["tcp://a:1"]), Ok(vec![String::new()]));
+        assert_eq!(names(&["x=tcp://a:1"]), Ok(vec!["x".to_owned()]));
+        assert_eq!(
+            names(&["x=tcp://a:1", "tcp://b:1"]),
+            Ok(vec!["x".to_owned(), "tcp://b:1".to_owned()])
+        );
+        assert_eq!(names(&["x=tcp://a:1", "x=tcp://b:1"]), Err(Exit::Usage));
     }
 }

@@ -266,3 +266,168 @@ const PLAIN: &str = "plain_publisher";
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use lavabus_protocol::Epoch;
+
+    use super::*;
+    use crate::context::Context;
+
+    const MINUTE: i64 = 60_000_000;
+    const NOW: i64 = 1_795_237_265_000_000;
+
+    fn conversation(lab: &KnownLab) -> Conversation {
+        Conversation::new("tcp://127.0.0.1:1".parse().unwrap(), 0, lab, true)
+    }
+
+    fn known(cursor: Cursor, recorded_until_us: i64) -> KnownLab {
+        KnownLab {
+            name: String::new(),
+            cursor: Some(cursor),
+            recorded_until_us: Some(recorded_until_us),
+        }
+    }
+
+    fn at(seq: u64) -> Position {
+        let epoch = Epoch::from_u32(1);
+        Position { epoch, seq }
+    }
+
+    fn cursor(seq: u64) -> Cursor {
+        Cursor {
+            position: Some(at(seq)),
+            uuid: format!("{seq:08x}-0000-1000-8000-000000000001").parse().unwrap(),
+        }
+    }
+
+    fn event(seq: u64) -> Update {
+        let cursor = cursor(seq);
+        Update::Event {
+            record: Record {
+                topic: "lab.event".to_owned(),
+                uuid: cursor.uuid,
+                datetime: "2026-11-21T05:01:00+00:00".to_owned(),
+                username: "ann".to_owned(),
+                data: "{}".to_owned(),
+                cursor: Some(cursor),
+                lab: None,
+            },
+            position: cursor.position,
+            in_snapshot: false,
+        }
+    }
+
+    fn head(seq: u64) -> Update {
+        Update::Head {
+            head: at(seq),
+            oldest: Some(1),
+            skipped: 0,
+            position: Some(at(seq)),
+        }
+    }
+
+    fn gap(reason: GapReason) -> Update {
+        let (from, to) = (Some(at(3)), Some(at(9)));
+        Update::Gap { from, to, reason }
+    }
+
+    /// What is written, in short.
+    fn take(conversation: &mut Conversation, update: Update, now_us: i64, is_wanted: bool) -> Vec<String> {
+        let context = Context {
+            quiet: true,
+            ..Context::default()
+        };
+        let report = Report::new(&context, Arc::default());
+        let mut entries = Vec::new();
+        conversation.take(update, now_us, |_| is_wanted, &report, &mut entries);
+        let short = |entry: &Entry| match entry {
+            Entry::Event { record, .. } => format!("event {}", record.cursor.unwrap().position.unwrap().seq),
+            Entry::Reached { cursor, .. } => match cursor.position_alone() {
+                Some(position) => format!("place {}", position.seq),
+                None => format!("event {} passed", cursor.position.unwrap().seq),
+            },
+            Entry::Gap { gap, .. } => format!(
+                "{} {:?} {}..{}",
+                gap.reason,
+                gap.count,
+                (gap.from_us - NOW) / MINUTE,
+                (gap.to_us - NOW) / MINUTE
+            ),
+        };
+        entries.iter().map(short).collect()
+    }
+
+    #[test]
+    fn an_event_is_the_better_place_until_it_is_old() {
+        let mut bus = conversation(&KnownLab::default());
+        assert_eq!(
+            take(&mut bus, head(7), NOW, true),
+            ["place 7"],
+            "there was no event yet"
+        );
+        assert_eq!(take(&mut bus, head(7), NOW, true), [""; 0]);
+        assert_eq!(take(&mut bus, event(8), NOW, true), ["event 8"]);
+        assert_eq!(take(&mut bus, event(9), NOW, false), ["event 9 passed"]);
+        assert_eq!(take(&mut bus, head(50), NOW + MINUTE, true), [""; 0]);
+        assert_eq!(take(&mut bus, head(60), NOW + 10 * MINUTE, true), ["place 60"]);
+        assert_eq!(take(&mut bus, head(61), NOW + 10 * MINUTE, true), ["place 61"]);
+    }
+
+    #[test]
+    fn a_gap_is_written_with_the_place_behind_it() {
+        let mut bus = conversation(&known(cursor(2), NOW - 30 * MINUTE));
+        assert_eq!(take(&mut bus, gap(GapReason::Expired), NOW, true), [""; 0]);
+        // Told again, after a new connection.
+        assert_eq!(take(&mut bus, gap(GapReason::Expired), NOW, true), [""; 0]);
+        assert_eq!(
+            take(&mut bus, head(9), NOW + MINUTE, true),
+            ["expired Some(7) -30..1", "place 9"]
+        );
+        take(&mut bus, event(10), NOW + MINUTE, true);
+        assert_eq!(take(&mut bus, gap(GapReason::RingOverrun), NOW + MINUTE, true), [""; 0]);
+        assert_eq!(
+            take(&mut bus, event(20), NOW + 2 * MINUTE, true),
+            ["ring_overrun Some(7) 0..0", "event 20"],
+            "between the times at which the events around it were sent"
+        );
+    }
+
+    #[test]
+    fn all_that_there_is_was_asked_for_without_a_place() {
+        let mut bus = conversation(&KnownLab::default());
+        take(&mut bus, gap(GapReason::UnknownCursor), NOW, true);
+        assert_eq!(take(&mut bus, event(1), NOW, true), ["event 1"]);
+        take(&mut bus, gap(GapReason::UnknownCursor), NOW, true);
+        assert_eq!(
+            take(&mut bus, event(2), NOW, true),
+            ["unknown_cursor Some(7) 0..0", "event 2"]
+        );
+        // What may not be had is a gap from the beginning.
+        let mut bus = conversation(&KnownLab::default());
+        take(&mut bus, gap(GapReason::NotPermitted), NOW, true);
+        assert_eq!(
+            take(&mut bus, head(9), NOW, true),
+            ["not_permitted Some(7) 0..0", "place 9"]
+        );
+    }
+
+    #[test]
+    fn each_connection_to_a_plain_publisher_is_a_gap_since_it_was_heard() {
+        let plain = || Update::Connected { extended: false };
+        let mut bus = conversation(&KnownLab::default());
+        assert_eq!(take(&mut bus, plain(), NOW, true), [""; 0], "a beginning");
+        let mut bus = conversation(&known(cursor(2), NOW - 5 * MINUTE));
+        assert_eq!(take(&mut bus, plain(), NOW, true), ["plain_publisher None -5..0"]);
+        take(&mut bus, event(3), NOW + MINUTE, true);
+        assert_eq!(
+            take(&mut bus, plain(), NOW + 3 * MINUTE, true),
+            ["plain_publisher None 1..3"]
+        );
+        let told_by_client = gap(GapReason::Other(PLAIN.to_owned()));
+        assert_eq!(take(&mut bus, told_by_client, NOW + 3 * MINUTE, true), [""; 0]);
+    }
+}

@@ -21,14 +21,18 @@ use crate::failure::Failure;
 
 /// A group holds about that many entries: enough that a sync of the disk costs each of them little.
 const GROUP: usize = 2_000;
+/// It is made of so many batches at most, which bounds its bytes too.
+const BATCHES: usize = 16;
 /// The thread looks around this often at least.
 const TICK: Duration = Duration::from_secs(1);
 /// How far a bus was read is written down this often, if that is all that there is to write.
 const PLACES: Duration = Duration::from_secs(60);
 /// Events that the projections take in at a time.
 const PROJECTED_AT_ONCE: u64 = 1_000;
-/// Upkeep takes this part of the time while there is something to write.
+/// Upkeep takes this part of the time while there is something to write,
 const UPKEEP_SHARE: u32 = 5;
+/// and this one while there is more than enough.
+const UPKEEP_SHARE_IN_HASTE: u32 = 20;
 /// Retention, and whether the file is still there, are looked at this often.
 const LOOK: Duration = Duration::from_secs(5);
 /// A disk in trouble is tried again this often.
@@ -82,6 +86,7 @@ pub(super) struct Writer {
     looked: Option<Instant>,
     upkeep_due: Instant,
     is_told: bool,
+    is_conflict_told: bool,
 }
 
 /// What a commit has done.
@@ -124,6 +129,7 @@ impl Writer {
             looked: None,
             upkeep_due: Instant::now(),
             is_told: false,
+            is_conflict_told: false,
             journal,
         }
     }
@@ -144,11 +150,14 @@ impl Writer {
             match runtime.block_on(async { tokio::time::timeout(pause, batches.recv()).await }) {
                 Ok(Some(first)) => {
                     entries = first;
-                    while entries.len() < GROUP
-                        && let Ok(mut next) = batches.try_recv()
-                    {
+                    for _ in 1..BATCHES {
+                        if entries.len() >= GROUP {
+                            break;
+                        }
+                        let Ok(mut next) = batches.try_recv() else { break };
                         entries.append(&mut next);
                     }
+                    let is_full = entries.len() >= GROUP;
                     *unwritten = events(&entries);
                     self.take(&mut entries, runtime)?;
                     *unwritten = 0;
@@ -156,7 +165,7 @@ impl Writer {
                         return Ok(());
                     }
                     if self.upkeep_due <= Instant::now() {
-                        self.upkeep()?;
+                        self.upkeep(if is_full { UPKEEP_SHARE_IN_HASTE } else { UPKEEP_SHARE })?;
                     }
                 }
                 Ok(None) => {
@@ -167,7 +176,7 @@ impl Writer {
                     }
                     return Ok(());
                 }
-                Err(_) => self.upkeep()?,
+                Err(_) => self.upkeep(UPKEEP_SHARE)?,
             }
         }
     }
@@ -290,9 +299,11 @@ impl Writer {
         }
         group.commit()?;
         done.conflicts = conflicts.len() as u64;
-        for (record, _) in conflicts {
+        if let Some((record, _)) = conflicts.first()
+            && !std::mem::replace(&mut self.is_conflict_told, true)
+        {
             self.report.notice(format_args!(
-                "event {} is refused: another event has its UUID (`lavabus rejected` shows it)",
+                "event {} is refused: another event has its UUID (said once; `lavabus rejected` shows them)",
                 record.uuid
             ));
         }
@@ -317,8 +328,8 @@ impl Writer {
         self.entities_behind + self.history_behind > 0 || self.prunes
     }
 
-    /// What is done beside writing, a little at a time.
-    fn upkeep(&mut self) -> Result<(), Failure> {
+    /// What is done beside writing, a little at a time; then nothing for `share` times as long.
+    fn upkeep(&mut self, share: u32) -> Result<(), Failure> {
         let began = Instant::now();
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             self.looked = Some(began);
@@ -331,7 +342,7 @@ impl Writer {
             // A commit that comes after it has nothing to copy.
             let _ = self.journal.checkpoint();
         }
-        self.upkeep_due = Instant::now() + began.elapsed() * (UPKEEP_SHARE - 1);
+        self.upkeep_due = Instant::now() + began.elapsed() * (share - 1);
         Ok(())
     }
 
