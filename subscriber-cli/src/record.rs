@@ -16,7 +16,6 @@ mod entry;
 mod file;
 mod filter_text;
 mod report;
-mod size;
 mod writer;
 
 use std::path::PathBuf;
@@ -24,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
+use lavabus_protocol::parse_size;
 use lavabus_protocol::time::{TimeError, parse_duration, parse_time};
 use lavabus_store::{Retention, location};
 use tokio::sync::{Mutex, mpsc};
@@ -69,7 +69,7 @@ pub struct Arguments {
     pub retain: Option<Duration>,
 
     /// Keep events up to this size of the database; by default 4G, and with --from without a limit
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub retain_size: Option<u64>,
 
     /// End after N events
