@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release && cargo run --release --example numbers -- all
-//! cargo run --release --example numbers -- replay|start|memory|one-of-1000|help|wait [EVENTS]
+//! cargo run --release --example numbers -- replay|record|start|memory|one-of-1000|help|wait [EVENTS]
 //! ```
 //!
 //! Each runs the real programs of the same target folder, on loopback, three times, and prints medians.
@@ -10,15 +10,17 @@
 
 mod program;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lavabus_protocol::EventId;
-use lavabus_store::{Journal, NewEvent, Options};
+use lavabus_store::{Journal, NewEvent, Options, Reader};
 use lavabus_zmtp::{ConnectOptions, PushConnection, Received, SubConnection};
 
 use program::{Publisher, built};
+use rusqlite::{Connection, params};
 
 const ROUNDS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +44,9 @@ async fn main() {
     }
     if matches!(what, "all" | "replay") {
         replay(events.unwrap_or(1_000_000)).await;
+    }
+    if matches!(what, "all" | "record") {
+        record(events.unwrap_or(1_000_000));
     }
     if matches!(what, "all" | "start") {
         start(events.unwrap_or(10_000_000)).await;
@@ -260,4 +265,88 @@ fn took_once(arguments: &[&str]) -> f64 {
             .success()
     );
     began.elapsed().as_secs_f64() * 1e3
+}
+
+/// Events a second that `lavabus record` takes from a journal into a database of its own, and the rows that rusqlite alone
+/// puts into the same table, 1,000 a commit, both on the same disk and durable.
+fn record(events: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("events.db");
+    fill(&database, events);
+    let (mut recorded, mut raw) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        raw.push(insert_raw(
+            &folder.path().join(format!("raw-{round}.db")),
+            &database,
+            events,
+        ));
+        let publisher = Publisher::start(folder.path(), &["--db", database.to_str().unwrap()]);
+        let own = folder.path().join(format!("recorded-{round}.db"));
+        let mut recorder = Command::new(built("lavabus"))
+            .args(["--quiet", "--bus", &publisher.publish().to_string(), "record", "--db"])
+            .arg(&own)
+            .spawn()
+            .unwrap();
+        let head = || Reader::open(&own).map_or(0, |reader| reader.head().unwrap_or(0));
+        let wait_for = |count: u64| {
+            while head() < count {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        wait_for(1);
+        let (began, already) = (Instant::now(), head());
+        wait_for(events);
+        recorded.push((events - already) as f64 / began.elapsed().as_secs_f64());
+        recorder.kill().unwrap();
+        recorder.wait().unwrap();
+    }
+    let (recorded, raw) = (median(recorded), median(raw));
+    println!(
+        "lavabus record, {events} events: {recorded:.0}/s; rusqlite alone: {raw:.0}/s; ratio {:.2}",
+        recorded / raw
+    );
+}
+
+/// Rows a second. They are those of `from`, read before.
+fn insert_raw(path: &Path, from: &Path, events: u64) -> f64 {
+    let mut rows = Vec::new();
+    let reader = Reader::open(from).unwrap();
+    reader
+        .scan(0, events, |row| {
+            rows.push(row.to_event());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let conn = Connection::open(path).unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode = wal; PRAGMA synchronous = full;
+         CREATE TABLE event(seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, received INTEGER NOT NULL,
+            topic TEXT NOT NULL, sent TEXT NOT NULL, user TEXT NOT NULL, data TEXT NOT NULL) STRICT;
+         CREATE UNIQUE INDEX event_uuid ON event(uuid);",
+    )
+    .unwrap();
+    let began = Instant::now();
+    for rows in rows.chunks(1_000) {
+        let transaction = conn.unchecked_transaction().unwrap();
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO event VALUES(?, ?, ?, ?, ?, ?, ?)")
+            .unwrap();
+        for row in rows {
+            let (seq, key) = (row.seq.cast_signed(), row.id.key());
+            insert
+                .execute(params![
+                    seq,
+                    key,
+                    row.received_us,
+                    row.topic,
+                    row.sent,
+                    row.user,
+                    row.data
+                ])
+                .unwrap();
+        }
+        drop(insert);
+        transaction.commit().unwrap();
+    }
+    events as f64 / began.elapsed().as_secs_f64()
 }

@@ -11,7 +11,7 @@ use crate::exit;
 use crate::format::Format;
 use crate::sources::IdentityArguments;
 use crate::{
-    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+    bench, completions, db, doctor, emit, listen, mock, query, record, rejected, stats, status, submit, timeline, wait,
 };
 use crate::{faults, history, results, show, stuck};
 
@@ -100,6 +100,8 @@ pub enum Command {
     Submit(submit::Arguments),
     /// Submit jobs and follow them to their end
     Run(submit::RunArguments),
+    /// Keep events in a database of one's own, and go on where it stopped
+    Record(record::Arguments),
     /// Send events to a publisher
     Emit(emit::Arguments),
     /// Play a lab: made-up events, sent to a publisher

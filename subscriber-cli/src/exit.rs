@@ -127,7 +127,9 @@ impl Exit {
             Exit::CredentialsRefused => "The server refused the token.",
             Exit::Gap => "With --strict: events are missing and cannot be had.",
             Exit::Database => "The local database cannot be read or written.",
-            Exit::Timeout => "The time of --timeout is over. (`listen --timeout` without --count ends with 0.)",
+            Exit::Timeout => {
+                "The time of --timeout is over. (`listen` and `record` with --timeout and without --count end with 0.)"
+            }
             Exit::Interrupted => "SIGINT, as Ctrl-C sends it.",
             Exit::Terminated => "SIGTERM, or SIGHUP as a closed terminal sends it.",
         }

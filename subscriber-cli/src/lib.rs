@@ -24,6 +24,7 @@
 //! | [`mod@format`] | how events are written |
 //! | [`listen`] | print events |
 //! | [`wait`] | until something is as it should be |
+//! | [`record`] | keep events in a database of one's own |
 //! | [`submit`] | jobs to LAVA, and to their end |
 //! | [`sources`] | identities of LAVA servers, and who is heard |
 //! | [`emit`] | send events |
@@ -66,6 +67,7 @@ mod python_json;
 pub mod query;
 pub mod question;
 mod reader_gone;
+pub mod record;
 pub mod rejected;
 pub mod results;
 mod run;

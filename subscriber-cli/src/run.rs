@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::{
-    bench, completions, db, doctor, emit, listen, mock, query, rejected, stats, status, submit, timeline, wait,
+    bench, completions, db, doctor, emit, listen, mock, query, record, rejected, stats, status, submit, timeline, wait,
 };
 use crate::{faults, history, results, show, stuck};
 
@@ -48,6 +48,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Wait(arguments) => Box::pin(wait::run(arguments, context)).await,
         Command::Submit(arguments) => Box::pin(submit::run(arguments, context)).await,
         Command::Run(arguments) => Box::pin(submit::run(arguments.into(), context)).await,
+        Command::Record(arguments) => Box::pin(record::run(arguments, context)).await,
         Command::Emit(arguments) => Box::pin(emit::run(arguments, context)).await,
         Command::Mock(arguments) => Box::pin(mock::run(arguments, context)).await,
         Command::Bench(arguments) => Box::pin(bench::run(arguments, context)).await,

@@ -20,6 +20,7 @@ mod in_process;
 mod message;
 mod process;
 mod raw;
+mod recording;
 mod stock;
 
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub use self::in_process::RunningPublisher;
 pub use self::message::{Message, captured, version_1};
 pub use self::process::PublisherProcess;
 pub use self::raw::RawSub;
+pub use self::recording::{Recording, assert_same_events};
 pub use self::stock::{StockPush, StockSub};
 
 /// Nothing that a test waits for takes so long, even on a busy machine.

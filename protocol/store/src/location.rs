@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "events.db";
+const RECORDED: &str = "recorded.db";
 
 /// Where a writer keeps its database by default: `$STATE_DIRECTORY/events.db` under systemd,
 /// `/var/lib/lava-publisher/events.db` for root, else `$XDG_STATE_HOME/lavabus/events.db` with
@@ -13,7 +14,13 @@ pub fn default_path() -> Option<PathBuf> {
     Places::of_this_process().for_writing()
 }
 
-/// The first of the default places that holds a database, for readers.
+/// Where `lavabus record` keeps its database by default: `$XDG_STATE_HOME/lavabus/recorded.db` with `~/.local/state` as the
+/// state home. `None` when there is no home folder either.
+pub fn default_recording() -> Option<PathBuf> {
+    Places::of_this_process().recording()
+}
+
+/// The first of the default places that holds a database, for readers: a publisher's, else a recording.
 pub fn find_default() -> Option<PathBuf> {
     Places::of_this_process().all().into_iter().find(|path| path.is_file())
 }
@@ -46,8 +53,16 @@ impl Places {
         Path::new("/var/lib/lava-publisher").join(FILE)
     }
 
-    /// The XDG base directory specification says: a relative path in the variable is to be ignored.
     fn user(&self) -> Option<PathBuf> {
+        Some(self.state_home()?.join(FILE))
+    }
+
+    fn recording(&self) -> Option<PathBuf> {
+        Some(self.state_home()?.join(RECORDED))
+    }
+
+    /// The XDG base directory specification says: a relative path in the variable is to be ignored.
+    fn state_home(&self) -> Option<PathBuf> {
         let state_home = self
             .state_home
             .as_ref()
@@ -55,7 +70,7 @@ impl Places {
             .filter(|path| path.is_absolute());
         let home = self.home.as_ref().filter(|home| !home.is_empty());
         let state_home = state_home.or_else(|| Some(Path::new(home?).join(".local/state")))?;
-        Some(state_home.join("lavabus").join(FILE))
+        Some(state_home.join("lavabus"))
     }
 
     fn for_writing(&self) -> Option<PathBuf> {
@@ -64,7 +79,7 @@ impl Places {
     }
 
     fn all(&self) -> Vec<PathBuf> {
-        [self.systemd(), Some(self.system()), self.user()]
+        [self.systemd(), Some(self.system()), self.user(), self.recording()]
             .into_iter()
             .flatten()
             .collect()
@@ -129,7 +144,8 @@ mod tests {
             [
                 Some("/unit/events.db"),
                 Some("/var/lib/lava-publisher/events.db"),
-                Some("/home/ann/.local/state/lavabus/events.db")
+                Some("/home/ann/.local/state/lavabus/events.db"),
+                Some("/home/ann/.local/state/lavabus/recorded.db")
             ]
         );
     }

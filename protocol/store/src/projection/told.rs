@@ -39,12 +39,17 @@ impl<'a> Told<'a> {
 
     /// A time in its data, in µs since 1970.
     pub(crate) fn time_us(&self, text: Option<&str>) -> Option<i64> {
-        Some(self.not_ahead(read_datetime(text?)?.as_microsecond()))
+        Some(self.not_ahead(time_us(text)?))
     }
 
     fn not_ahead(&self, time_us: i64) -> i64 {
         time_us.min(self.row.received_us.saturating_add(AHEAD_US))
     }
+}
+
+/// A time in an event's data as it stands there, in µs since 1970.
+pub(crate) fn time_us(text: Option<&str>) -> Option<i64> {
+    Some(read_datetime(text?)?.as_microsecond())
 }
 
 /// At most so many characters are kept of a fault's message; a longer one ends with `...`.
