@@ -291,3 +291,59 @@ async fn each_break_of_a_stock_publisher_is_a_gap() {
     }
     assert!(gaps.windows(2).all(|pair| pair[0].to_us <= pair[1].from_us), "{gaps:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_job_failed_is_recorded_beside_its_events() {
+    let lava = lava_stand_in::LavaServer::start().await;
+    let publisher = Lab::new().journal().start().await;
+    lab::push_events_of(&lava, publisher.intake());
+    let fail = |cause: &str| {
+        let job = lava.add_job(lava_stand_in::Job {
+            state: "Running".into(),
+            device: Some("qemu-01".into()),
+            ..Default::default()
+        });
+        lava.fail_job(&job, "Infrastructure", cause);
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let recording = Recording::at(folder.path().join("x.db"));
+    let record = |count: &str| {
+        let bus = publisher.publish().to_string();
+        std::process::Command::new(env!("CARGO_BIN_EXE_lavabus"))
+            .args([
+                "record",
+                "--explain",
+                "--bus",
+                &bus,
+                "--timeout",
+                "60s",
+                "--count",
+                count,
+                "--db",
+            ])
+            .arg(recording.path())
+            .env("LAVABUS_URI", lava.uri())
+            .env("LAVABUS_TOKEN", lava_stand_in::LavaServer::ADMIN_TOKEN)
+            .status()
+            .unwrap()
+    };
+    fail("no power");
+    // The job's own two events, the attempt and the fault.
+    assert_eq!(tokio::task::block_in_place(|| record("3")).code(), Some(0));
+    let topics: Vec<String> = recording
+        .messages()
+        .iter()
+        .map(|message| message.text(0).to_owned())
+        .collect();
+    assert!(
+        topics[1].ends_with(".attempt") && topics[2].ends_with(".fault"),
+        "{topics:?}"
+    );
+    assert!(recording.messages()[2].text(4).contains("no power"));
+
+    // One that failed meanwhile is explained too, and nothing twice.
+    fail("no net");
+    assert_eq!(tokio::task::block_in_place(|| record("3")).code(), Some(0));
+    assert_eq!(recording.messages().len(), 6);
+    publisher.stop().await;
+}

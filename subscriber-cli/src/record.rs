@@ -13,7 +13,8 @@ mod buses;
 mod conversation;
 mod database;
 mod entry;
-mod file;
+mod explain;
+pub(crate) mod file;
 mod filter_text;
 mod report;
 mod writer;
@@ -59,6 +60,10 @@ pub struct Arguments {
     /// Read JSON lines from this file ('-': standard input) instead of a bus
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+
+    /// Ask the identity's LAVA server why jobs failed, and record what it says (docs/explain.md)
+    #[arg(long, conflicts_with = "from")]
+    pub explain: bool,
 
     /// A new recording begins at this time, not with all that the publisher still has: RFC 3339, "2h ago", -2h
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
@@ -128,6 +133,18 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
             "--db PATH",
         ));
     };
+    let explainer = match (arguments.explain, context.buses.as_slice()) {
+        (false, _) => None,
+        (true, [_]) => Some(explain::explainer(context)?),
+        (true, _) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--explain goes with one bus",
+                "an identity is of one LAVA server, and several buses are of several",
+                "a recording of each with --explain, or the publishers' own --explain-from",
+            ));
+        }
+    };
     let labs = match arguments.from {
         Some(_) => Vec::new(),
         None => buses::labels(&context.buses)?,
@@ -136,6 +153,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     let filter = filter_text::of(&arguments.filter);
     opened.tell_changed_filter(&filter, context);
 
+    let path = opened.journal.path().to_owned();
     let counts = Arc::new(Counts::default());
     let report = Report::new(context, counts.clone());
     let options = WriterOptions {
@@ -154,13 +172,26 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         report.clone(),
         hurry.clone(),
     );
-    let (batches, waiting) = mpsc::channel(AHEAD);
+    let (mut batches, waiting) = mpsc::channel(AHEAD);
     let runtime = tokio::runtime::Handle::current();
     let recording = Arc::new(Recording {
         writing: Mutex::new(tokio::task::spawn_blocking(move || writer.run(waiting, &runtime))),
         hurry,
         report: report.clone(),
     });
+    if let Some(explainer) = explainer {
+        let lab = opened.labs.first().map(|lab| lab.name.clone()).unwrap_or_default();
+        let (read, unexplained) = mpsc::channel(AHEAD);
+        let write = std::mem::replace(&mut batches, read);
+        tokio::spawn(explain::explain(
+            explainer,
+            path,
+            lab,
+            unexplained,
+            write,
+            report.clone(),
+        ));
+    }
     let farewell = recording.clone();
     context.farewell.set(Box::pin(async move {
         farewell.hurry.cancel();

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::record::file::received_us;
 
 /// Events that are committed together.
 const GROUP: usize = 2_000;
@@ -154,7 +155,10 @@ fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Con
             }
         };
         match Record::from_json_line(line.trim()) {
-            Ok(record) => import.take(record, None, context)?,
+            Ok(record) => {
+                let received_us = received_us(&line, &record, jiff::Timestamp::now());
+                import.take(record, Some(received_us), context)?;
+            }
             Err(error) => import.pass_over(format_args!("line {number} of {name}"), &error, context),
         }
     }

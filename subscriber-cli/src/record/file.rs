@@ -80,7 +80,7 @@ pub(super) async fn read(
 
 /// When an event was received, in µs since 1970: as the capture says, else when it was made; never later than now, since no
 /// event after it may be earlier.
-fn received_us(line: &str, record: &Record, now: Timestamp) -> i64 {
+pub(crate) fn received_us(line: &str, record: &Record, now: Timestamp) -> i64 {
     #[derive(Deserialize)]
     struct Capture {
         recv_time: Option<String>,
