@@ -1,7 +1,7 @@
 //! Secrets in texts that go on to others.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 
@@ -14,50 +14,90 @@ const SECRET_NAME: &str = "(?:pass(?:word|wd|phrase)|secret|token|credential|(?:
 /// A value behind its name: hidden already, in quotes and what is glued to them, or up to the next white space.
 const VALUE: &str = r#"(?:…|(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\w*|\S+)"#;
 
-static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+/// What looks like a secret, and what is left of it.
+struct Rule {
+    /// Without one of these in the text, in lower case, the pattern cannot match. Most texts have none, and to compile a
+    /// pattern takes longer than most questions.
+    hints: &'static [&'static str],
+    pattern: String,
+    with: &'static str,
+    regex: OnceLock<Regex>,
+}
+
+const NAME_HINTS: &[&str] = &["pass", "secret", "token", "credential", "key"];
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let name = SECRET_NAME;
-    [
+    let rule = |hints, pattern: &str, with| Rule {
+        hints,
+        pattern: pattern.to_owned(),
+        with,
+        regex: OnceLock::new(),
+    };
+    vec![
         // A private key, or the beginning of one that was cut.
-        (
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)".to_owned(),
+        rule(
+            &["private key-----"],
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
             HIDDEN,
         ),
         // Headers: the scheme and what follows it.
-        (
-            r#"(?i)\b((?:proxy-)?authorization["']?\s*[:=]\s*["']?)(?:digest\s.*|(?:[a-z]+\s+)?\S+)"#.to_owned(),
+        rule(
+            &["authorization"],
+            r#"(?i)\b((?:proxy-)?authorization["']?\s*[:=]\s*["']?)(?:digest\s.*|(?:[a-z]+\s+)?\S+)"#,
             "${1}…",
         ),
-        (r"(?i)\b((?:set-)?cookie:\s*)\S.*".to_owned(), "${1}…"),
+        rule(&["cookie"], r"(?i)\b((?:set-)?cookie:\s*)\S.*", "${1}…"),
         // https://user:secret@host, and a token as the user alone.
-        (r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/]+@".to_owned(), "${1}…@"),
-        (r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]{20,}@".to_owned(), "${1}…@"),
+        rule(&["://"], r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/]+@", "${1}…@"),
+        rule(&["://"], r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]{20,}@", "${1}…@"),
         // token=…, "password": "…", LAVA-Token: …, --token …, $API_KEY=…
-        (
-            format!(r#"(?i)([\w-]*{name}[\w-]*["']?\s*[:=]\s*){VALUE}"#),
+        rule(
+            NAME_HINTS,
+            &format!(r#"(?i)([\w-]*{name}[\w-]*["']?\s*[:=]\s*){VALUE}"#),
             "${1}…",
         ),
-        (
-            format!(r#"(?i)(--?[\w-]*{name}[\w-]*["']?,?\s+){VALUE}"#),
+        rule(
+            NAME_HINTS,
+            &format!(r#"(?i)(--?[\w-]*{name}[\w-]*["']?,?\s+){VALUE}"#),
             "${1}…",
         ),
-        (r"(?i)\b(sshpass['\x22]?,?\s+['\x22]?-p['\x22]?,?\s*)\S+".to_owned(), "${1}…"),
+        rule(
+            &["sshpass"],
+            r"(?i)\b(sshpass['\x22]?,?\s+['\x22]?-p['\x22]?,?\s*)\S+",
+            "${1}…",
+        ),
         // curl -u user:secret
-        (
-            r"(?i)((?:\s|['\x22]|^)(?:-u|--user)(?:['\x22]?,?\s+|=)['\x22]?[^\s:'\x22]+:)\S+".to_owned(),
+        rule(
+            &["-u"],
+            r"(?i)((?:\s|['\x22]|^)(?:-u|--user)(?:['\x22]?,?\s+|=)['\x22]?[^\s:'\x22]+:)\S+",
             "${1}…",
         ),
         // Secrets that are known by their looks.
-        (r"(?i)\b((?:bearer|basic|token)\s+)[\w+/=.~-]{16,}".to_owned(), "${1}…"),
-        (
-            r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
-                .to_owned(),
+        rule(
+            &["bearer", "basic", "token"],
+            r"(?i)\b((?:bearer|basic|token)\s+)[\w+/=.~-]{16,}",
+            "${1}…",
+        ),
+        rule(
+            &["gh", "glpat-", "xox", "akia", "eyj"],
+            r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
             HIDDEN,
         ),
     ]
-    .into_iter()
-    .map(|(pattern, with)| (Regex::new(&pattern).expect("a fixed pattern that the tests compile"), with))
-    .collect()
 });
+
+impl Rule {
+    fn regex(&self) -> &Regex {
+        self.regex
+            .get_or_init(|| Regex::new(&self.pattern).expect("a fixed pattern that the tests compile"))
+    }
+
+    /// `lower` is the text in lower case.
+    fn may_match(&self, lower: &str) -> bool {
+        self.hints.iter().any(|hint| lower.contains(hint))
+    }
+}
 
 /// The text with `…` for what looks like a secret: passwords and tokens behind their names, `Authorization` headers,
 /// `user:secret@host` in addresses, private keys, and tokens of well-known forms.
@@ -76,8 +116,12 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 /// assert_eq!(redact("auto-login-action timed out after 288 seconds"), "auto-login-action timed out after 288 seconds");
 /// ```
 pub fn redact(text: &str) -> String {
-    let redacted = RULES.iter().fold(Cow::Borrowed(text), |text, (rule, with)| {
-        match rule.replace_all(&text, *with) {
+    // Letters that only fold to ASCII ones, such as the Kelvin sign, become those by this.
+    let lower = text.to_lowercase().replace('ſ', "s");
+    // What a rule leaves may be found by another rule only if the text already had its hint.
+    let rules = RULES.iter().filter(|rule| rule.may_match(&lower));
+    let redacted = rules.fold(Cow::Borrowed(text), |text, rule| {
+        match rule.regex().replace_all(&text, rule.with) {
             // A rule that finds nothing gives the text back as it is.
             Cow::Borrowed(_) => text,
             Cow::Owned(changed) => Cow::Owned(changed),
@@ -90,6 +134,26 @@ pub fn redact(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The hints only save time: without them the same is hidden.
+    #[test]
+    fn letters_that_fold_to_others_hide_no_secret() {
+        for text in ["PAſſWORD=x", "TO\u{212A}EN=x"] {
+            assert!(redact(text).ends_with('…'), "{text}: {}", redact(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_that_is_left_out_would_find_nothing(
+            text in "\\PC{0,40}|(pa|ſs|ss|to|K|ken|=|://|a:b@|-u|Key|ghp_|BEGIN| |:|x{20}){0,12}"
+        ) {
+            let lower = text.to_lowercase().replace('ſ', "s");
+            for rule in RULES.iter().filter(|rule| !rule.may_match(&lower)) {
+                prop_assert!(!rule.regex().is_match(&text), "{}", rule.pattern);
+            }
+        }
+    }
 
     #[test]
     fn secrets_are_hidden() {
