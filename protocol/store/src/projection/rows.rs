@@ -130,10 +130,9 @@ impl<P: Projection> Rows<P> {
     pub(crate) fn write(&self, conn: &Connection, oldest: u64) -> Result<(), rusqlite::Error> {
         let mut writer = Writer::<P>::new(conn, P::TABLE.name.to_owned());
         for (owner, list) in &self.lists {
-            let find = |rows: &[P], wanted: &P| rows.iter().find(|row| row.first_seq() == wanted.first_seq()).cloned();
             for row in &list.before {
                 let now = find(&list.after, row);
-                if now.as_ref() == Some(row) {
+                if now == Some(row) {
                     continue;
                 }
                 if P::TABLE.outlives && row.touched() < oldest {
@@ -144,7 +143,7 @@ impl<P: Projection> Rows<P> {
                 }
             }
             for row in &list.after {
-                if find(&list.before, row).as_ref() != Some(row) {
+                if find(&list.before, row) != Some(row) {
                     writer.upsert(owner, row)?;
                 }
             }
@@ -180,6 +179,13 @@ impl<P: Projection> Rows<P> {
         }
         Ok(())
     }
+}
+
+/// The same row in another state of its owner. Rows are only ever added at the end, so they stay in order.
+fn find<'r, P: Projection>(rows: &'r [P], wanted: &P) -> Option<&'r P> {
+    // Those saved from a damaged database have numbers below 1.
+    let place = rows.binary_search_by_key(&wanted.first_seq().cast_signed(), |row| row.first_seq().cast_signed());
+    place.ok().map(|place| &rows[place])
 }
 
 /// The rows of one owner, oldest first.
