@@ -45,8 +45,8 @@ fn is_begin(status: &str) -> bool {
 impl Projection for OpenStage {
     const TABLE: Table = Table {
         name: "stage",
-        owner: &["lab", "request", "service", "source"],
-        rest: &["status", "account", "job", "since_us"],
+        owner: &["lab", "request", "service"],
+        rest: &["source", "status", "account", "job", "since_us"],
         // Nobody waits for a request whose beginning is gone.
         outlives: false,
     };
@@ -59,34 +59,37 @@ impl Projection for OpenStage {
         let [Some(request), Some(service), Some(_)] = named else {
             return Vec::new();
         };
-        let source = name(stage.source.as_deref()).unwrap_or_default();
-        vec![vec![told.row.lab.to_owned(), request, service, source]]
+        vec![vec![told.row.lab.to_owned(), request, service]]
     }
 
     fn apply(rows: &mut Vec<OpenStage>, owner: &Owner, told: &Told<'_>) {
-        let (Body::Stage(stage), [lab, request, service, source]) = (told.event.body(), owner.as_slice()) else {
+        let (Body::Stage(stage), [lab, request, service]) = (told.event.body(), owner.as_slice()) else {
             return;
         };
         let Some(status) = &stage.status else { return };
+        let source = name(stage.source.as_deref()).unwrap_or_default();
+        // Who does not say from which part of the service it is means whatever is open.
+        let is_meant = |row: &OpenStage| source.is_empty() || row.source.is_empty() || row.source == source;
         if is_end(status) {
-            rows.clear();
+            rows.retain(|row| !is_meant(row));
             return;
         }
         let job = stage.job.as_ref().map(ToString::to_string);
         if is_begin(status) {
-            *rows = vec![OpenStage {
+            rows.retain(|row| row.source != source);
+            rows.push(OpenStage {
                 lab: lab.clone(),
                 request: request.clone(),
                 service: service.clone(),
-                source: source.clone(),
+                source,
                 first_seq: told.row.seq,
                 touched: told.row.seq,
                 status: status.clone(),
                 account: name(stage.account.as_deref()),
                 job,
                 since_us: told.time_us(stage.date.as_deref()).unwrap_or(told.at_us()),
-            }];
-        } else if let Some(known) = rows.first_mut() {
+            });
+        } else if let Some(known) = rows.iter_mut().rev().find(|row| is_meant(row)) {
             known.touched = told.row.seq;
             known.status.clone_from(status);
             known.account = known.account.take().or(name(stage.account.as_deref()));
@@ -107,9 +110,9 @@ impl Projection for OpenStage {
             lab: row.get(0)?,
             request: row.get(1)?,
             service: row.get(2)?,
-            source: row.get(3)?,
-            first_seq: row.get::<_, i64>(4)?.cast_unsigned(),
-            touched: row.get::<_, i64>(5)?.cast_unsigned(),
+            first_seq: row.get::<_, i64>(3)?.cast_unsigned(),
+            touched: row.get::<_, i64>(4)?.cast_unsigned(),
+            source: row.get(5)?,
             status: row.get(6)?,
             account: row.get(7)?,
             job: row.get(8)?,
@@ -119,6 +122,7 @@ impl Projection for OpenStage {
 
     fn rest(&self) -> Vec<Value> {
         vec![
+            text(Some(&self.source)),
             text(Some(&self.status)),
             text(self.account.as_deref()),
             text(self.job.as_deref()),
@@ -139,7 +143,9 @@ mod tests {
             stage {"service": "a", "request_id": "1", "status": "processing", "account": "12"}
             stage {"service": "b", "request_id": "1", "status": "received"}
             stage {"service": "b", "request_id": "1", "status": "Error"}
-            stage {"service": "c", "request_id": "1", "status": "received"}
+            stage {"service": "c", "request_id": "1", "status": "received", "source": "x"}
+            stage {"service": "c", "request_id": "1", "status": "success"}
+            stage {"service": "c", "request_id": "1", "status": "received", "source": "y"}
             stage {"service": "c", "request_id": "1", "status": "success", "source": "other"}
             stage {"service": "d", "request_id": "1", "status": "processing"}
             stage {"service": "e", "status": "received"}
@@ -157,6 +163,6 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(open, ["a processing Some(\"12\") 30", "c received None 5"]);
+        assert_eq!(open, ["a processing Some(\"12\") 30", "c received None 7"]);
     }
 }

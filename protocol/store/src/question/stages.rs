@@ -115,6 +115,9 @@ impl Passage {
 
     fn add(&mut self, event: &StageEvent) {
         self.last_us = event.at_us;
+        if let (true, Some(source)) = (self.source.is_empty(), &event.stage.source) {
+            self.source.clone_from(source);
+        }
         if self.ended_us.is_some() && !is_end(event.status()) {
             return;
         }
@@ -160,6 +163,25 @@ impl Passage {
     }
 }
 
+/// Which of the passages through one service an event belongs to. Who does not say from which part of the service it is
+/// means the one that is open.
+fn place(known: &[Passage], event: &StageEvent) -> Option<usize> {
+    let source = event.stage.source.as_deref().unwrap_or_default();
+    let same = known.iter().rposition(|passage| passage.source == source);
+    if event.is_begin() {
+        return same.filter(|at| known[*at].received_us.is_none() && known[*at].ended_us.is_none());
+    }
+    let open = || known.iter().rposition(Passage::is_open);
+    match source {
+        "" => same.filter(|at| known[*at].is_open()).or_else(open).or(same),
+        _ => same.or_else(|| {
+            known
+                .iter()
+                .rposition(|passage| passage.source.is_empty() && passage.is_open())
+        }),
+    }
+}
+
 /// All passages, in the order in which they began.
 pub fn passages(events: &[StageEvent]) -> Vec<Passage> {
     let mut sorted: Vec<&StageEvent> = events.iter().collect();
@@ -167,15 +189,14 @@ pub fn passages(events: &[StageEvent]) -> Vec<Passage> {
     let mut by_service: BTreeMap<_, Vec<Passage>> = BTreeMap::new();
     for event in sorted {
         let stage = &event.stage;
-        let key = (&event.lab, &stage.request, &stage.service, stage.source.as_deref());
-        let known = by_service.entry(key).or_default();
-        let begins_anew = |last: &Passage| event.is_begin() && (last.received_us.is_some() || last.ended_us.is_some());
-        if known.last().is_none_or(begins_anew) {
+        let known = by_service
+            .entry((&event.lab, &stage.request, &stage.service))
+            .or_default();
+        let at = place(known, event).unwrap_or_else(|| {
             known.push(Passage::new(event));
-        }
-        if let Some(passage) = known.last_mut() {
-            passage.add(event);
-        }
+            known.len() - 1
+        });
+        known[at].add(event);
     }
     let mut passages: Vec<Passage> = by_service.into_values().flatten().collect();
     passages.sort_by_key(|passage| (passage.first_us, passage.begin_seq));
@@ -288,6 +309,45 @@ mod tests {
                 row("a", "", "success", Some(1), Some(7)),
             ]
         );
+    }
+
+    #[test]
+    fn an_end_without_a_source_ends_what_is_open() {
+        let stage = |seq: u64, source: &str, status: &str| {
+            let source = if source.is_empty() {
+                String::new()
+            } else {
+                format!(r#""source": "{source}","#)
+            };
+            let data = format!(r#"{{"service": "s", {source} "request_id": "q", "status": "{status}"}}"#);
+            let event = Event {
+                seq,
+                id: lavabus_protocol::EventId([0; 16]),
+                received_us: seq.cast_signed(),
+                topic: "lab.stage".to_owned(),
+                sent: String::new(),
+                user: String::new(),
+                data,
+                lab: String::new(),
+            };
+            StageEvent::of(&event).unwrap()
+        };
+        let one = passages(&[stage(1, "a", "received"), stage(2, "", "success")]);
+        assert_eq!(
+            (one.len(), one[0].duration_us(), one[0].source.as_str()),
+            (1, Some(1), "a")
+        );
+        let one = passages(&[stage(1, "", "received"), stage(2, "a", "success")]);
+        assert_eq!(
+            (one.len(), one[0].duration_us(), one[0].source.as_str()),
+            (1, Some(1), "a")
+        );
+        let two = passages(&[
+            stage(1, "a", "received"),
+            stage(2, "b", "received"),
+            stage(3, "a", "success"),
+        ]);
+        assert_eq!((two.len(), two[0].is_open(), two[1].is_open()), (2, false, true));
     }
 
     #[test]
