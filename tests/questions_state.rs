@@ -164,7 +164,7 @@ const OF_CAPTURE: [&str; 19] = [
     "stuck --older-than 1m",
 ];
 
-const OF_MADE_UP: [&str; 37] = [
+const OF_MADE_UP: [&str; 38] = [
     "show devices",
     "show devices -o json",
     "show devices -o csv --worker worker-2",
@@ -202,6 +202,7 @@ const OF_MADE_UP: [&str; 37] = [
     "results --job 1 --outcome passed",
     "stuck",
     "stuck --older-than 30s -o json",
+    "stuck --older-than 30s --limit 1",
 ];
 
 #[test]

@@ -31,6 +31,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
     pub older_than: Duration,
 
+    /// At most so many jobs, devices and requests each, the longest first
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+
     /// Where to look
     #[command(flatten)]
     pub database: DatabaseArguments,
@@ -57,7 +61,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
 pub fn answer(arguments: &Arguments, reader: &Reader, context: &Context, now_us: i64) -> Result<Said, Failure> {
     let older_us = i64::try_from(arguments.older_than.as_micros()).unwrap_or(i64::MAX);
     let answer = reader
-        .stuck(now_us.saturating_sub(older_us))
+        .stuck(now_us.saturating_sub(older_us), arguments.limit)
         .map_err(cannot_read(reader))?;
     let stuck = &answer.value;
     let elapsed = |since_us: i64| Cell::Duration(Some(now_us.saturating_sub(since_us)));
@@ -115,6 +119,9 @@ pub fn answer(arguments: &Arguments, reader: &Reader, context: &Context, now_us:
     let mut said = Said::new(table.to_text(context.format.as_ref(), context.color, "stuck")?, &answer);
     if table.is_empty() {
         said.notice(format!("nothing is stuck for longer than {}", duration_text(older_us)));
+    }
+    if stuck.more {
+        said.notice(format!("there are more than {}: --limit", arguments.limit));
     }
     Ok(said)
 }

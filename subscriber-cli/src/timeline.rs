@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use lavabus_store::question::timeline::{MOST_EVENTS, Subject, timeline};
-use lavabus_store::question::{LOOKED_AT, Mentions};
+use lavabus_store::question::{Mentions, UNREAD_EVENTS};
 use lavabus_store::{Reader, RefKind, StoreError};
 
 use self::report::Style;
@@ -84,7 +84,7 @@ fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reade
     let mentions = reader.mentions().map_err(cannot_read)?;
     if mentions.left_out() > 0 {
         context.notice(format_args!(
-            "the newest {} events are not taken in yet: the database is more than {LOOKED_AT} behind; again in a moment",
+            "the newest {} events are not taken in yet: the database is more than {UNREAD_EVENTS} behind; again in a moment",
             mentions.left_out()
         ));
     }

@@ -1,11 +1,10 @@
 //! What is wrong with what.
 
 use std::cmp::Reverse;
-use std::ops::ControlFlow;
 
 use lavabus_protocol::JobId;
 
-use super::{Answer, Moment, collect, is_lab, walk};
+use super::{Answer, Moment, collect, collect_first, is_lab};
 use crate::error::StoreError;
 use crate::projection::fault::{BY_STATE, Fault};
 use crate::reader::Reader;
@@ -144,22 +143,14 @@ impl Reader {
             }
             None => {
                 let sql = if question.open { OPEN } else { ALL };
-                walk(&moment.conn, sql, [question.since_us], changed, |fault| {
-                    if wanted(&fault) {
-                        faults.push(fault);
-                    }
-                    match faults.len() > question.limit {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })?;
-                faults.extend(
-                    changed
-                        .iter()
-                        .flat_map(|(_, faults)| faults)
-                        .filter(|fault| wanted(fault))
-                        .cloned(),
-                );
+                faults = collect_first(
+                    question.limit.saturating_add(1),
+                    &moment.conn,
+                    sql,
+                    [question.since_us],
+                    changed,
+                    wanted,
+                )?;
             }
         }
         faults.sort_by_key(|fault| Reverse((fault.last_us, fault.first_seq)));

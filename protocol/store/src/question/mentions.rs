@@ -5,22 +5,21 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::moment::UNREAD_EVENTS;
 use crate::error::StoreError;
 use crate::projection::reference::references;
 use crate::projection::{self, RefKind, Told};
-use crate::reader::{self, Event, Reader, to_sql};
-
-/// So many events that the projections have not read yet are looked at directly.
-pub const LOOKED_AT: u64 = 20_000;
+use crate::reader::{self, Event, EventRow, Reader, to_sql};
 
 const HAS: &str = "SELECT 1 FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4 LIMIT 1";
 const NEWEST: &str =
     "SELECT seq FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq DESC LIMIT ?5";
+const OLDEST: &str = "SELECT seq FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5";
 const NEXT_ID: &str = "SELECT id FROM ref WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT 1";
 
 /// The statements of this file.
 #[cfg(test)]
-pub(super) const SQL: &[&str] = &[HAS, NEWEST, NEXT_ID];
+pub(super) const SQL: &[&str] = &[HAS, NEWEST, OLDEST, NEXT_ID];
 
 /// Which events mention an id, as of the moment at which this was made.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Reader {
         // In this order: what the projector takes in between is read twice and found once.
         let indexed = projection::history_cursor(self.connection())?;
         let head = self.head()?;
-        let upto = head.min(indexed.saturating_add(LOOKED_AT));
+        let upto = head.min(indexed.saturating_add(UNREAD_EVENTS));
         let mut recent: BTreeMap<_, Vec<u64>> = BTreeMap::new();
         self.scan(indexed, upto, |row| {
             let told = Told::read(row);
@@ -58,7 +57,7 @@ impl Reader {
 }
 
 impl Mentions<'_> {
-    /// How many of the newest events are not taken into account, since the projections are more than [`LOOKED_AT`]
+    /// How many of the newest events are not taken into account, since the projections are more than [`UNREAD_EVENTS`]
     /// events behind.
     pub fn left_out(&self) -> u64 {
         self.left_out
@@ -79,34 +78,65 @@ impl Mentions<'_> {
         let recent = self.recent.get(&(kind, id.to_owned()));
         let recent = recent.into_iter().flatten().rev().copied();
         let mut found: Vec<u64> = recent.filter(|seq| *seq > after).take(limit).collect();
-        let more = limit - found.len();
-        found.extend(newest(self.reader.connection(), kind, id, after, self.indexed, more)?);
+        let indexed = Range {
+            after,
+            upto: self.indexed,
+            limit: limit - found.len(),
+        };
+        found.extend(indexed.newest(self.reader.connection(), kind, id)?);
         Ok(found)
     }
 
     /// The events with these numbers, in their order. One that was pruned meanwhile is left out.
     pub fn events(&self, numbers: impl IntoIterator<Item = u64>) -> Result<Vec<Event>, StoreError> {
-        let events = numbers.into_iter().filter_map(|seq| self.reader.event(seq).transpose());
-        events.collect()
+        let mut events = Vec::new();
+        self.visit(numbers, |row| events.push(row.to_event()))?;
+        Ok(events)
+    }
+
+    pub(super) fn visit(
+        &self,
+        numbers: impl IntoIterator<Item = u64>,
+        mut visit: impl FnMut(EventRow<'_>),
+    ) -> Result<(), StoreError> {
+        // One transaction costs less than one for each event.
+        let moment = self.reader.connection().unchecked_transaction()?;
+        for seq in numbers {
+            reader::scan(&moment, seq.saturating_sub(1), seq, |row| {
+                visit(row);
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(())
     }
 }
 
-/// The numbers with `after < number <= upto` of the newest events that mention this id, newest first.
-pub(super) fn newest(
-    conn: &Connection,
-    kind: RefKind,
-    id: &str,
-    after: u64,
-    upto: u64,
-    limit: usize,
-) -> Result<Vec<u64>, StoreError> {
-    let mut select = conn.prepare_cached(NEWEST)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map(
-        params![kind as u8, id, to_sql(after), to_sql(upto), limit],
-        reader::seq_of,
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// Numbers with `after < number <= upto`, and how many of them at most.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    pub(super) after: u64,
+    pub(super) upto: u64,
+    pub(super) limit: usize,
+}
+
+impl Range {
+    fn find(self, conn: &Connection, sql: &str, kind: RefKind, id: &str) -> Result<Vec<u64>, StoreError> {
+        let mut select = conn.prepare_cached(sql)?;
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        let (after, upto) = (to_sql(self.after), to_sql(self.upto));
+        let rows = select.query_map(params![kind as u8, id, after, upto, limit], reader::seq_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Of the newest events that mention this id, newest first.
+    pub(super) fn newest(self, conn: &Connection, kind: RefKind, id: &str) -> Result<Vec<u64>, StoreError> {
+        self.find(conn, NEWEST, kind, id)
+    }
+
+    /// Of the oldest events that mention this id, oldest first.
+    pub(super) fn oldest(self, conn: &Connection, kind: RefKind, id: &str) -> Result<Vec<u64>, StoreError> {
+        self.find(conn, OLDEST, kind, id)
+    }
 }
 
 /// All ids of this kind in the index, if there are no more than `limit`.

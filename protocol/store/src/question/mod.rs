@@ -29,9 +29,9 @@ pub mod stats;
 pub mod stuck;
 pub mod timeline;
 
-pub use mentions::{LOOKED_AT, Mentions};
+pub use mentions::Mentions;
 pub use moment::{Answer, UNREAD_EVENTS};
-use moment::{Moment, collect, is_lab, walk};
+use moment::{Moment, collect, collect_first, is_lab, walk};
 pub use query::Selection;
 
 /// How many rows are read in one go: a reader that stays in one for long keeps the log from being used anew.

@@ -116,12 +116,27 @@ pub(super) fn collect<P: Projection>(
     changed: &Rows<P>,
     wanted: impl Fn(&P) -> bool,
 ) -> Result<Vec<P>, rusqlite::Error> {
+    collect_first(usize::MAX, conn, sql, params, changed, wanted)
+}
+
+/// [`collect`], but of the statement's rows only the first so many.
+pub(super) fn collect_first<P: Projection>(
+    limit: usize,
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    changed: &Rows<P>,
+    wanted: impl Fn(&P) -> bool,
+) -> Result<Vec<P>, rusqlite::Error> {
     let mut found = Vec::new();
     walk(conn, sql, params, changed, |row| {
         if wanted(&row) {
             found.push(row);
         }
-        ControlFlow::Continue(())
+        match found.len() >= limit {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     })?;
     found.extend(
         changed

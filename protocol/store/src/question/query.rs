@@ -7,6 +7,7 @@ use lavabus_protocol::Filter;
 use lavabus_protocol::filter::{Candidate, Clause, Field, Pattern};
 use rusqlite::{Connection, params};
 
+use super::mentions::Range;
 use super::{PAGE, mentions};
 use crate::error::StoreError;
 use crate::projection::{self, RefKind};
@@ -21,11 +22,10 @@ const IDS_LOOKED_FOR: usize = 64;
 
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4
     LIMIT ?5)";
-const OLDEST: &str = "SELECT seq FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5";
 
 /// The statements of this file.
 #[cfg(test)]
-pub(super) const SQL: &[&str] = &[COUNT, OLDEST, reader::SELECT_FORWARD, reader::SELECT_BACKWARD];
+pub(super) const SQL: &[&str] = &[COUNT, reader::SELECT_FORWARD, reader::SELECT_BACKWARD];
 
 /// Which events are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -167,9 +167,10 @@ impl Walk<'_> {
         let mut rest = (after, upto);
         let mut is_full = false;
         for id in &index.ids {
+            let range = Range { after, upto, limit };
             let found = match self.newest_first {
-                true => mentions::newest(conn, kind, id, after, upto, limit)?,
-                false => oldest(conn, kind, id, after, upto, limit)?,
+                true => range.newest(conn, kind, id)?,
+                false => range.oldest(conn, kind, id)?,
             };
             if let Some(&last) = found.last().filter(|_| found.len() == limit) {
                 rest = match (is_full, self.newest_first) {
@@ -193,23 +194,6 @@ impl Walk<'_> {
         }
         Ok((numbers, rest))
     }
-}
-
-fn oldest(
-    conn: &Connection,
-    kind: RefKind,
-    id: &str,
-    after: u64,
-    upto: u64,
-    limit: usize,
-) -> Result<Vec<u64>, StoreError> {
-    let mut select = conn.prepare_cached(OLDEST)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map(
-        params![kind as u8, id, to_sql(after), to_sql(upto), limit],
-        reader::seq_of,
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The ids, all of one field, that the fewest events mention. `None` where no field of the filter is in the index.

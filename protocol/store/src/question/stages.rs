@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use lavabus_protocol::Event as TypedEvent;
 use lavabus_protocol::event::{Body, Stage};
 
 use crate::projection::Told;
 use crate::projection::stage::is_end;
 use crate::projection::told::time_us;
-use crate::reader::Event;
 
 /// One `.stage` event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,19 +26,15 @@ pub struct StageEvent {
 
 impl StageEvent {
     /// Of an event that names service, request and status.
-    pub fn of(event: &Event) -> Option<StageEvent> {
-        let told = Told::read(event.row());
-        let at_us = told.at_us();
-        StageEvent::of_typed(&told.event, event, at_us)
-    }
-
-    pub(super) fn of_typed(typed: &TypedEvent, event: &Event, sent_us: i64) -> Option<StageEvent> {
-        let Body::Stage(stage) = typed.body() else { return None };
+    pub(super) fn of(told: &Told<'_>) -> Option<StageEvent> {
+        let Body::Stage(stage) = told.event.body() else {
+            return None;
+        };
         let is_whole = stage.service.is_some() && stage.request.is_some() && stage.status.is_some();
         is_whole.then(|| StageEvent {
-            seq: event.seq,
-            lab: event.lab.clone(),
-            at_us: time_us(stage.date.as_deref()).unwrap_or(sent_us),
+            seq: told.row.seq,
+            lab: told.row.lab.to_owned(),
+            at_us: time_us(stage.date.as_deref()).unwrap_or_else(|| told.at_us()),
             stage: stage.as_ref().clone(),
         })
     }
@@ -228,6 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::reader::Event;
 
     fn event(seq: u64, at_s: i64, service: &str, source: Option<&str>, status: &str) -> StageEvent {
         StageEvent {
@@ -330,7 +325,7 @@ mod tests {
                 data,
                 lab: String::new(),
             };
-            StageEvent::of(&event).unwrap()
+            StageEvent::of(&Told::read(event.row())).unwrap()
         };
         let one = passages(&[stage(1, "a", "received"), stage(2, "", "success")]);
         assert_eq!(

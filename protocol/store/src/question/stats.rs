@@ -7,7 +7,8 @@ use lavabus_protocol::event::health;
 use lavabus_protocol::{Event as TypedEvent, Kind};
 use rusqlite::{Connection, params};
 
-use super::mentions::{LOOKED_AT, Mentions};
+use super::mentions::Mentions;
+use super::moment::UNREAD_EVENTS;
 use super::stages::{StageEvent, passages};
 use crate::error::StoreError;
 use crate::projection::entity::Entity;
@@ -20,7 +21,7 @@ pub const MOST_JOBS: usize = 5_000;
 /// Of one device or one type of device, so many of all jobs are looked through.
 const JOBS_LOOKED_THROUGH: usize = 4 * MOST_JOBS;
 /// The figures of services are those of the newest so many `.stage` events.
-pub const MOST_STAGES: usize = 5_000;
+pub const MOST_STAGES: usize = 2_000;
 
 const COUNT: &str = "SELECT count(*) FROM ref WHERE kind = ?1 AND id = ?2 AND seq > ?3 AND seq <= ?4";
 const TOPICS: &str = "SELECT event.topic FROM ref CROSS JOIN event ON event.seq = ref.seq
@@ -194,7 +195,7 @@ impl Reader {
                 }
             }
         }
-        self.scan(indexed, upto.min(indexed.saturating_add(LOOKED_AT)), |row| {
+        self.scan(indexed, upto.min(indexed.saturating_add(UNREAD_EVENTS)), |row| {
             let told = Told::read(row);
             let mentioned = wanted.is_empty() || wanted.first().is_some_and(|id| references(&told).contains(id));
             if mentioned {
@@ -316,8 +317,9 @@ fn stages(mentions: &Mentions<'_>, after: u64, upto: u64) -> Result<(Vec<StageEv
     let is_cut = numbers.len() > MOST_STAGES;
     numbers.truncate(MOST_STAGES);
     numbers.retain(|seq| *seq <= upto);
-    let events = mentions.events(numbers)?;
-    Ok((events.iter().filter_map(StageEvent::of).collect(), is_cut))
+    let mut events = Vec::new();
+    mentions.visit(numbers, |row| events.extend(StageEvent::of(&Told::read(row))))?;
+    Ok((events, is_cut))
 }
 
 /// The figures of these jobs.

@@ -5,7 +5,7 @@ use lavabus_protocol::Kind;
 use lavabus_protocol::event::Body;
 
 use super::entities::{OPEN_JOBS, is_busy};
-use super::{Answer, Moment, collect};
+use super::{Answer, Moment, collect, collect_first};
 use crate::error::StoreError;
 use crate::projection::entity::Entity;
 use crate::projection::stage::OpenStage;
@@ -26,11 +26,14 @@ pub struct Stuck {
     pub devices: Vec<(Entity, Entity)>,
     /// Received and never ended.
     pub requests: Vec<OpenStage>,
+    /// Whether there are more of any of them.
+    pub more: bool,
 }
 
 impl Reader {
-    /// What is in the same state since `before_us` (µs since 1970) or longer.
-    pub fn stuck(&self, before_us: i64) -> Result<Answer<Stuck>, StoreError> {
+    /// What is in the same state since `before_us` (µs since 1970) or longer: at most `limit` jobs, devices and requests
+    /// each.
+    pub fn stuck(&self, before_us: i64, limit: usize) -> Result<Answer<Stuck>, StoreError> {
         let moment = self.moment()?;
         let changed = &moment.recent.changed;
         let is_stuck =
@@ -45,12 +48,27 @@ impl Reader {
         }
         devices.sort_by_key(|(device, _)| (device.since_us, device.first_seq));
         let is_old = |stage: &OpenStage| stage.since_us <= before_us;
-        let mut requests = collect(&moment.conn, STAGES, [before_us], &moment.history.stages, is_old)?;
+        let stages = &moment.history.stages;
+        let mut requests = collect_first(
+            limit.saturating_add(1),
+            &moment.conn,
+            STAGES,
+            [before_us],
+            stages,
+            is_old,
+        )?;
         requests.sort_by_key(|stage| (stage.since_us, stage.first_seq));
+        let more = [jobs.len(), devices.len(), requests.len()]
+            .iter()
+            .any(|found| *found > limit);
+        jobs.truncate(limit);
+        devices.truncate(limit);
+        requests.truncate(limit);
         Ok(moment.answer(Stuck {
             jobs,
             devices,
             requests,
+            more,
         }))
     }
 }

@@ -342,10 +342,10 @@ pub fn timeline(subject: &Subject, events: Vec<Event>, now_us: i64) -> Timeline 
         .into_iter()
         .map(|event| {
             let told = Told::read(event.row());
-            let (sent_us, typed) = (told.at_us(), told.event);
-            let stage = StageEvent::of_typed(&typed, &event, sent_us);
-            let at_us = stage.as_ref().map_or(sent_us, |stage| stage.at_us);
+            let stage = StageEvent::of(&told);
+            let at_us = stage.as_ref().map_or_else(|| told.at_us(), |stage| stage.at_us);
             stages.extend(stage);
+            let typed = told.event;
             Entry { at_us, event, typed }
         })
         .collect();
