@@ -36,6 +36,40 @@ pub struct Config {
     pub bind: BindOptions,
     /// Who is asked why jobs failed; None: nobody.
     pub explain: Option<ExplainConfig>,
+    /// Who may see what on the second port.
+    pub authority: AuthorityConfig,
+}
+
+/// Who decides what a reader of the second port may see.
+///
+/// A file of tokens, where there is one, also names workers and who may emit.
+#[derive(Clone, Debug)]
+pub enum AuthorityConfig {
+    /// Everyone sees all.
+    Open {
+        /// The file of tokens.
+        tokens: Option<PathBuf>,
+    },
+    /// Who has a token of the file sees all, others nothing.
+    Tokens {
+        /// The file of tokens.
+        tokens: PathBuf,
+    },
+    /// LAVA is asked with the reader's own token.
+    Lava {
+        /// Which LAVA, and how to get there. Its token and timeout are not used.
+        identity: Identity,
+        /// Users of LAVA who see all, and what only administrators see.
+        administrators: Vec<String>,
+        /// The file of tokens.
+        tokens: Option<PathBuf>,
+    },
+}
+
+impl Default for AuthorityConfig {
+    fn default() -> AuthorityConfig {
+        AuthorityConfig::Open { tokens: None }
+    }
 }
 
 /// Who is asked why jobs failed.
@@ -74,6 +108,7 @@ impl Config {
             heartbeat: HeartbeatConfig::default(),
             bind: BindOptions::default(),
             explain: None,
+            authority: AuthorityConfig::default(),
         }
     }
 

@@ -20,6 +20,7 @@
 //! `admission` checks, `journal` numbers and commits, `fan_out` keeps the newest batches and wakes who wants
 //! them, `subscriber` writes, and `replay` reads the journal for those who are further behind. `explain` is one more reader, which
 //! asks LAVA why jobs failed.
+//! [`authority`] decides who may see what on the second port.
 //! `publisher` wires them; `daemon` is the process around it.
 
 mod connections;
@@ -33,6 +34,8 @@ mod journal;
 #[doc(hidden)]
 pub mod fan_out;
 mod numbered;
+
+pub mod authority;
 
 mod explain;
 mod history;
@@ -50,7 +53,7 @@ mod config;
 mod daemon;
 
 pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
-pub use config::{Config, ExplainConfig, JournalConfig};
+pub use config::{AuthorityConfig, Config, ExplainConfig, JournalConfig};
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;
