@@ -1,5 +1,6 @@
 //! What a publisher is told to do.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,8 +37,34 @@ pub struct Config {
     pub bind: BindOptions,
     /// Who is asked why jobs failed; None: nobody.
     pub explain: Option<ExplainConfig>,
+    /// The second port.
+    pub http: HttpConfig,
     /// Who may see what on the second port.
     pub authority: AuthorityConfig,
+}
+
+/// The second port.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where it listens; nowhere: there is none.
+    pub listen: Vec<SocketAddr>,
+    /// Connections that one address may have, but for this machine's own.
+    pub max_per_address: usize,
+    /// Proxies that are believed when they say for whom they ask (`X-Forwarded-For`).
+    pub proxies: Vec<IpNet>,
+    /// Pages of these origins may read, such as `https://dashboard.example.org`, beside those of the port itself.
+    pub origins: Vec<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig {
+            listen: Vec::new(),
+            max_per_address: 256,
+            proxies: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
 }
 
 /// Who decides what a reader of the second port may see.
@@ -108,6 +135,7 @@ impl Config {
             heartbeat: HeartbeatConfig::default(),
             bind: BindOptions::default(),
             explain: None,
+            http: HttpConfig::default(),
             authority: AuthorityConfig::default(),
         }
     }

@@ -71,6 +71,10 @@ counters! {
     too_many_subscriptions,
     /// Connections refused because there were too many.
     too_many_connections,
+    /// WebSocket clients accepted.
+    websockets,
+    /// Requests on the second port with a login that is not good.
+    authentication_failures,
     /// Failed jobs of which LAVA was asked why, and answered.
     explained,
     /// Failed jobs of another lab: those of their numbers at the LAVA that was asked are others.

@@ -11,6 +11,7 @@ use self::batch::{Batch, BatchBuilder, Numbering, SharedNumbering};
 use self::matching::{Interest, Matcher, Signal, SubscriptionsFull, Unserved};
 use self::ring::{Limit, Ring};
 use crate::admission::AdmittedMessage;
+use crate::http::forms::Forms;
 
 /// How a group of events is to be numbered.
 #[derive(Clone, Debug)]
@@ -168,6 +169,7 @@ impl Publishing {
             bytes,
             messages,
             index,
+            forms: Forms::default(),
         })
     }
 }

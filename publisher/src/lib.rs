@@ -39,6 +39,7 @@ pub mod authority;
 
 mod explain;
 mod history;
+mod http;
 mod replay;
 mod subscriber;
 
@@ -53,7 +54,7 @@ mod config;
 mod daemon;
 
 pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
-pub use config::{AuthorityConfig, Config, ExplainConfig, JournalConfig};
+pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig};
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;

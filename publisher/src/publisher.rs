@@ -1,5 +1,6 @@
 //! All wiring of the daemon: which stage feeds which, and how it ends.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,12 +10,14 @@ use lavabus_lava::{Server, ServerError};
 use lavabus_protocol::Epoch;
 use lavabus_store::{Checkpointer, Journal, OpenError, Reader, Retention, StoreError};
 use lavabus_zmtp::{BindError, Endpoint, Limits, Listener, SocketType};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::authority::{Authority, AuthorityError};
 use crate::config::{Config, JournalConfig};
 use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
@@ -23,6 +26,7 @@ use crate::fan_out::FanOut;
 use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
+use crate::http::{self, Addresses, Http, HttpDoors};
 use crate::intake::{Intake, Next, ToJournal};
 use crate::journal::JournalWriter;
 use crate::replay::Replays;
@@ -54,6 +58,19 @@ pub enum FatalError {
     /// LAVA cannot be asked why jobs failed, whatever it answers.
     #[error("asking LAVA why jobs failed: {0}")]
     Explain(#[from] ServerError),
+    /// The second port could not be bound.
+    #[error(
+        "cannot listen on {address}: {source}; name another one with --http ADDRESS:PORT, or do without: --http off"
+    )]
+    Http {
+        /// Where it was to be.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It cannot be told who may see what.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// A part of the publisher panicked: a defect.
     #[error("the {0} has panicked; what it was given last is in the log")]
     Panicked(&'static str),
@@ -66,6 +83,8 @@ pub struct Endpoints {
     pub intake: Vec<Endpoint>,
     /// For subscribers.
     pub publish: Vec<Endpoint>,
+    /// The second port.
+    pub http: Vec<SocketAddr>,
 }
 
 /// A publisher whose sockets are bound and whose journal is open.
@@ -74,6 +93,8 @@ pub struct Publisher {
     config: Config,
     intake: Vec<Listener>,
     publish: Vec<Listener>,
+    http: Vec<TcpListener>,
+    authority: Authority,
     journal: Option<OpenJournal>,
     explainer: Option<Explainer>,
     counters: Arc<Counters>,
@@ -138,11 +159,19 @@ impl Publisher {
         for endpoint in &config.publish {
             publish.push(Listener::bind(endpoint, &config.bind).await?);
         }
+        let mut http = Vec::new();
+        for address in config.http.listen.iter().copied() {
+            let listener = TcpListener::bind(address).await;
+            http.push(listener.map_err(|source| FatalError::Http { address, source })?);
+        }
+        let authority = Authority::new(&config.authority)?;
         let health = Arc::new(Health::new(journal.is_some()));
         Ok(Publisher {
             config,
             intake,
             publish,
+            http,
+            authority,
             journal,
             explainer,
             counters: Arc::default(),
@@ -156,6 +185,11 @@ impl Publisher {
         Endpoints {
             intake: endpoints(&self.intake),
             publish: endpoints(&self.publish),
+            http: self
+                .http
+                .iter()
+                .filter_map(|listener| listener.local_addr().ok())
+                .collect(),
         }
     }
 
@@ -176,6 +210,8 @@ impl Publisher {
             config,
             intake,
             publish,
+            http,
+            authority,
             journal,
             explainer,
             counters,
@@ -259,6 +295,27 @@ impl Publisher {
             let (shared, drain) = (shared.clone(), drain.clone());
             let serve = move |stream, peer| serve_subscriber(shared.clone(), drain.clone(), stream, peer);
             listeners.spawn(async move { doors.accept(listener, SocketType::Pub, serve).await });
+        }
+        let second_port = Http::new(http::Parts {
+            authority,
+            fan_out: shared.fan_out.clone(),
+            replays: shared.replays.clone(),
+            counters: counters.clone(),
+            health,
+            open: Arc::default(),
+            origins: config.http.origins,
+            stalled_timeout: shared.heartbeat.stalled_timeout,
+            tasks: subscribers.clone(),
+            drain: drain.clone(),
+        });
+        for listener in http {
+            let doors = HttpDoors {
+                http: second_port.clone(),
+                connections: connections.clone(),
+                addresses: Addresses::new(config.http.max_per_address, &config.http.proxies),
+                closing: closing.clone(),
+            };
+            listeners.spawn(doors.accept(listener));
         }
         let to_journal = Intake {
             next,

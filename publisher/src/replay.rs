@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use lavabus_protocol::{ControlMessage, Cursor, Epoch, GapReason, SnapshotScope};
-use lavabus_store::{EventRow, OpenError, Reader, StoreError};
+use lavabus_store::{Event, EventRow, OpenError, Reader, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::fan_out::matching::PrefixSet;
@@ -59,6 +59,16 @@ pub(crate) struct PageRequest {
     pub(crate) prefixes: Arc<PrefixSet>,
     /// With a sixth frame that tells the number.
     pub(crate) numbered: bool,
+}
+
+/// Events from the journal as they lie there.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) events: Vec<Event>,
+    /// Everything up to this number was looked at.
+    pub(crate) after: u64,
+    /// The last number that was pruned before it could be read, if any was.
+    pub(crate) expired: Option<u64>,
 }
 
 /// Where a cursor leads.
@@ -117,7 +127,7 @@ impl Replays {
     }
 
     /// Waits for a reader and runs one short task on it. Cancel-safe: a task under way ends without an audience.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         task: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ReplayError> {
@@ -143,6 +153,31 @@ impl Replays {
     pub(crate) async fn page(&self, request: PageRequest) -> Result<Page, ReplayError> {
         let epoch = self.epoch;
         self.ask(move |reader| page(reader, &request, epoch)).await
+    }
+
+    /// The next events after a number, up to another one, and up to about so many bytes.
+    pub(crate) async fn events(&self, after: u64, upto: u64, bytes: usize) -> Result<Rows, ReplayError> {
+        self.ask(move |reader| {
+            let mut rows = Rows {
+                events: Vec::new(),
+                after,
+                expired: expired(reader, after)?,
+            };
+            let mut read = 0;
+            rows.after = reader.scan(after, upto, |row| {
+                read += row.topic.len() + row.sent.len() + row.user.len() + row.data.len();
+                rows.events.push(row.to_event());
+                match read < bytes {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?;
+            if read < bytes {
+                rows.after = rows.after.max(upto);
+            }
+            Ok(rows)
+        })
+        .await
     }
 
     /// The point to go on from, of all the cursors that a client sent the furthest, and not before `earliest`, a time
@@ -252,12 +287,15 @@ impl Page {
     }
 }
 
+/// The last number after this one that was pruned.
+fn expired(reader: &Reader, after: u64) -> Result<Option<u64>, StoreError> {
+    let pruned = reader.oldest()?.map(|oldest| oldest - 1);
+    Ok(pruned.filter(|pruned| *pruned > after))
+}
+
 fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, StoreError> {
     let mut page = Page::new(request.after);
-    page.expired = reader
-        .oldest()?
-        .map(|oldest| oldest - 1)
-        .filter(|pruned| *pruned > request.after);
+    page.expired = expired(reader, request.after)?;
     let numbered = request.numbered.then_some(epoch);
     let last = request.upto.min(request.after.saturating_add(PAGE_ROWS));
     // A gap is said right behind the event that it follows; one at the very start was said when resuming.

@@ -5,7 +5,7 @@ mod in_journal;
 mod in_ring;
 mod inbound;
 mod outgoing;
-mod position;
+pub(crate) mod position;
 mod said;
 mod settling;
 mod snapshot;

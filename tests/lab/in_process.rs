@@ -27,6 +27,7 @@ impl RunningPublisher {
         let (endpoints, counters, health) = (publisher.endpoints(), publisher.counters(), publisher.health());
         // After a stop it starts where its peers look for it.
         lab.config.publish.clone_from(&endpoints.publish);
+        lab.config.http.listen.clone_from(&endpoints.http);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(publisher.run(shutdown.clone()));
         RunningPublisher {
@@ -47,6 +48,16 @@ impl RunningPublisher {
     /// Where subscribers connect.
     pub fn publish(&self) -> &Endpoint {
         &self.endpoints.publish[0]
+    }
+
+    /// The second port.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.endpoints.http[0]
+    }
+
+    /// Waits until that many WebSocket clients were accepted since the start.
+    pub async fn websockets(&self, count: u64) {
+        eventually("WebSockets accepted", || self.counters.websockets.get() >= count).await;
     }
 
     /// What happened so far, counted.

@@ -22,6 +22,7 @@ mod process;
 mod raw;
 mod recording;
 mod stock;
+mod web_socket;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use self::process::PublisherProcess;
 pub use self::raw::RawSub;
 pub use self::recording::{Recording, assert_same_events};
 pub use self::stock::{StockPush, StockSub};
+pub use self::web_socket::WebSocket;
 
 /// Nothing that a test waits for takes so long, even on a busy machine.
 pub const LONG: Duration = Duration::from_secs(30);
@@ -74,6 +76,11 @@ impl Lab {
     pub fn journal(mut self) -> Lab {
         self.config = self.config.with_journal(self.folder.path().join("events.db"));
         self
+    }
+
+    /// With a second port.
+    pub fn http(self) -> Lab {
+        self.configure(|config| config.http.listen = vec![([127, 0, 0, 1], 0).into()])
     }
 
     /// The publish endpoint is an ipc path too.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use lavabus_protocol::EventId;
 
 use super::matching::MatchIndex;
+use crate::http::forms::Forms;
 
 /// A batch holds at most this many bytes, unless a single event is larger.
 pub(crate) const MAX_BATCH_BYTES: usize = 64 * 1024;
@@ -45,6 +46,7 @@ pub(crate) struct Batch {
     pub(crate) bytes: Box<[u8]>,
     pub(crate) messages: Box<[Message]>,
     pub(crate) index: MatchIndex,
+    pub(crate) forms: Forms,
 }
 
 impl Batch {

@@ -1,0 +1,240 @@
+//! The second port: WebSocket, probes and what else speaks HTTP.
+
+mod addresses;
+pub(crate) mod following;
+pub(crate) mod forms;
+mod probes;
+mod problem;
+pub(crate) mod websocket;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+use tracing::{debug, warn};
+
+pub(crate) use self::addresses::Addresses;
+use self::addresses::Place;
+pub(crate) use self::problem::Problem;
+use crate::authority::Authority;
+use crate::counters::Counters;
+use crate::fan_out::FanOut;
+use crate::health::Health;
+use crate::replay::Replays;
+
+/// A request's head must be there in this time, and so must the next one of a connection that is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failure to accept the listener rests this long.
+const REST: Duration = Duration::from_millis(100);
+
+/// What every request is answered from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Http(Arc<Parts>);
+
+/// The parts of the publisher that the second port uses.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) authority: Authority,
+    pub(crate) fan_out: Arc<FanOut>,
+    pub(crate) replays: Option<Arc<Replays>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) open: Arc<OpenReaders>,
+    /// Pages of these origins may read, beside those of the port itself.
+    pub(crate) origins: Vec<String>,
+    pub(crate) stalled_timeout: Duration,
+    /// Tasks of connections that are not HTTP any more.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when everything is published that will be.
+    pub(crate) drain: CancellationToken,
+}
+
+impl Deref for Http {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Http {
+    pub(crate) fn new(parts: Parts) -> Http {
+        Http(Arc::new(parts))
+    }
+
+    /// A page of another site must not read with what the browser adds by itself. Programs send no origin.
+    pub(crate) fn is_origin_allowed(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
+        let (Ok(origin), host) = (origin.to_str(), headers.get(HOST).and_then(|host| host.to_str().ok())) else {
+            return false;
+        };
+        let is_own = origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| Some(authority) == host);
+        is_own || self.origins.iter().any(|allowed| allowed == origin)
+    }
+
+    fn routes(&self) -> Router {
+        Router::new()
+            .route("/ws/", get(websocket::upgrade))
+            .route("/ws/v1/healthz", get(probes::healthz))
+            .route("/livez", get(probes::livez))
+            .route("/readyz", get(probes::readyz))
+            .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
+            .method_not_allowed_fallback(async || {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done here")
+            })
+            .with_state(self.clone())
+    }
+}
+
+/// Who has a stream open now.
+#[derive(Debug, Default)]
+pub(crate) struct OpenReaders {
+    websockets: AtomicU64,
+}
+
+/// One more, until it is dropped.
+pub(crate) struct OpenReader<'a>(&'a AtomicU64);
+
+impl Drop for OpenReader<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl OpenReaders {
+    pub(crate) fn websocket(&self) -> OpenReader<'_> {
+        self.websockets.fetch_add(1, Ordering::Relaxed);
+        OpenReader(&self.websockets)
+    }
+}
+
+/// Where a request came from, and its places, which whoever goes on with the connection keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    client: IpAddr,
+    _places: Arc<(Place, Arc<OwnedSemaphorePermit>)>,
+}
+
+impl Connection {
+    pub(crate) fn address(&self) -> IpAddr {
+        self.client
+    }
+}
+
+/// Accepts connections.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpDoors {
+    pub(crate) http: Http,
+    /// One permit a connection, whatever its kind.
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) addresses: Addresses,
+    pub(crate) closing: CancellationToken,
+}
+
+impl HttpDoors {
+    /// Takes connections until closing; those that are open then finish their request.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        let routes = self.http.routes();
+        loop {
+            // Both are cancel-safe.
+            let accepted = tokio::select! {
+                () = self.closing.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "cannot accept HTTP connections; trying again");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+                self.http.counters.too_many_connections.add(1);
+                debug!(%peer, "refused: too many connections");
+                continue;
+            };
+            let doors = self.clone();
+            self.http
+                .tasks
+                .spawn(doors.serve(stream, peer, routes.clone(), Arc::new(permit)));
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, routes: Router, permit: Arc<OwnedSemaphorePermit>) {
+        // Small messages go out at once.
+        let _ = stream.set_nodelay(true);
+        let answer = service_fn(|request: Request<Incoming>| {
+            let (doors, mut routes, permit) = (self.clone(), routes.clone(), permit.clone());
+            async move {
+                let mut request = request.map(Body::new);
+                match doors.connection(peer.ip(), request.headers(), permit) {
+                    Ok(connection) => {
+                        request.extensions_mut().insert(connection);
+                        routes.call(request).await
+                    }
+                    Err(problem) => Ok::<Response, Infallible>(problem.into_response()),
+                }
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "HTTP connection ended");
+        }
+    }
+
+    fn connection(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+        permit: Arc<OwnedSemaphorePermit>,
+    ) -> Result<Connection, Problem> {
+        let client = self.addresses.client(peer, headers);
+        let Some(place) = self.addresses.place(client) else {
+            self.http.counters.too_many_connections.add(1);
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many connections from one address",
+            ));
+        };
+        Ok(Connection {
+            client,
+            _places: Arc::new((place, permit)),
+        })
+    }
+}
