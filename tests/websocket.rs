@@ -25,7 +25,7 @@ async fn answer(publisher: &lab::RunningPublisher, request: &str) -> String {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +109,29 @@ async fn a_page_of_another_site_may_not_listen() {
     }
 }
 
+/// Nor may one whose name was made to point to this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machines_port_is_asked_by_this_machines_names() {
+    let publisher = Lab::new()
+        .http()
+        .configure(|config| config.http.origins = vec!["https://lab.example.org".to_owned()])
+        .start()
+        .await;
+    for (host, expected) in [
+        ("localhost", 200),
+        ("localhost:8001", 200),
+        ("127.0.0.1:8001", 200),
+        ("[::1]", 200),
+        ("[::1]:8001", 200),
+        ("lab.example.org", 200),
+        ("evil.example.org", 403),
+        ("evil.example.org:8001", 403),
+    ] {
+        let answer = answer(&publisher, &get("/livez").replace("localhost", host)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{host}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_are_answered_and_a_close_is_a_close() {
     let publisher = Lab::new().http().start().await;
@@ -155,7 +178,7 @@ async fn bytes_that_are_no_frames_end_their_connection_only() {
 async fn deflated_messages_say_the_same() {
     let publisher = Lab::new().journal().http().start().await;
     let mut stream = TcpStream::connect(publisher.http()).await.unwrap();
-    let request = "GET /ws/ HTTP/1.1\r\nHost: lab\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    let request = "GET /ws/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -1,5 +1,6 @@
 //! The command line of `lava-publisher`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use lavabus_protocol::parse_size;
 use lavabus_store::{Options, Retention, Synchronous};
 use lavabus_zmtp::{BindOptions, Endpoint};
 
-use crate::config::{Config, ExplainConfig, JournalConfig};
+use crate::config::{Config, ExplainConfig, HttpConfig, JournalConfig};
 
 /// LAVA's `INTERNAL_EVENT_SOCKET`, where its web processes push.
 const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
 /// LAVA's `EVENT_SOCKET`, for this machine only.
 const DEFAULT_PUBLISH: &str = "tcp://127.0.0.1:5500";
+/// LAVA's own second port, for this machine only.
+const DEFAULT_HTTP: &str = "127.0.0.1:8001";
 /// File descriptors that are not connections: the database, listeners, logs, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// LAVA may take its time to say why a job failed: nobody waits for it.
@@ -60,9 +63,23 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
     pub retain_size: u64,
 
-    /// The second port, for HTTP. This version has none yet: `off` is all that it takes.
-    #[arg(long, value_name = "ADDRESS|off", default_value = "off", value_parser = http)]
-    pub http: Http,
+    /// The second port, for HTTP: WebSocket at /ws/ as LAVA has it, and /readyz. ADDRESS:PORT such as 127.0.0.1:8001,
+    /// *:8001 or [::]:8001; `off`: there is none. May be repeated.
+    #[arg(long, value_name = "ADDRESS:PORT|off", default_value = DEFAULT_HTTP, num_args = 1.., value_parser = http)]
+    pub http: Vec<Http>,
+
+    /// Connections of the second port that one address may have; this machine's own are not counted.
+    #[arg(long, value_name = "N", default_value_t = HttpConfig::default().max_per_address)]
+    pub http_per_address: usize,
+
+    /// Proxies in front of the second port, which are believed when they say for whom they ask (X-Forwarded-For), such
+    /// as 127.0.0.1/32. May be repeated.
+    #[arg(long, value_name = "CIDR", num_args = 1..)]
+    pub http_proxy: Vec<IpNet>,
+
+    /// Web pages from here may read too, such as https://dashboard.example.org. May be repeated.
+    #[arg(long, value_name = "ORIGIN", num_args = 1.., value_parser = origin)]
+    pub http_origin: Vec<String>,
 
     /// Subscribers from these networks may ask for all of the past, such as 10.0.0.0/8. Those of this machine always
     /// may; others get the last hour (see --resume-window). May be repeated.
@@ -137,6 +154,8 @@ pub enum Level {
 pub enum Http {
     /// No second port.
     Off,
+    /// It listens here.
+    At(SocketAddr),
 }
 
 /// Options that do not go together, or that cannot work here.
@@ -180,6 +199,19 @@ impl Arguments {
                 retention,
             });
         }
+        config.http = HttpConfig {
+            listen: self
+                .http
+                .iter()
+                .filter_map(|http| match http {
+                    Http::Off => None,
+                    Http::At(address) => Some(*address),
+                })
+                .collect(),
+            max_per_address: self.http_per_address,
+            proxies: self.http_proxy.clone(),
+            origins: self.http_origin.clone(),
+        };
         config.ring_bytes = usize::try_from(self.ring).unwrap_or(usize::MAX);
         config.history_from = self.history_from.clone();
         config.resume_window = self.resume_window;
@@ -230,9 +262,25 @@ fn mode(text: &str) -> Result<u32, String> {
 }
 
 fn http(text: &str) -> Result<Http, String> {
-    match text {
-        "off" => Ok(Http::Off),
-        _ => Err("this version has no HTTP port yet; use off".to_owned()),
+    if text == "off" {
+        return Ok(Http::Off);
+    }
+    // ZeroMQ's word for every IPv4 address, which LAVA's publisher knows too.
+    let address = match text.strip_prefix("*:") {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => text.to_owned(),
+    };
+    let expected = "expected ADDRESS:PORT, such as 127.0.0.1:8001, or off";
+    address.parse().map(Http::At).map_err(|_| expected.to_owned())
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match authority {
+        Some(authority) if !authority.is_empty() && !authority.contains(['/', '@', '?']) => {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err("expected what browsers send: http:// or https://, a host, and a port if it has one".to_owned()),
     }
 }
 
@@ -252,12 +300,30 @@ mod tests {
         assert_eq!(config.publish, ["tcp://127.0.0.1:5500".parse().unwrap()]);
         assert_eq!(config.journal.unwrap().retention, Retention::default());
         assert_eq!(config.max_connections, 1024 - 64);
+        assert_eq!(config.http.listen, ["127.0.0.1:8001".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_second_port_is_where_it_is_said_or_nowhere() {
+        let listen = |http: &str| {
+            parse(&["--no-journal", "--http", http])
+                .unwrap()
+                .config(1024)
+                .unwrap()
+                .http
+                .listen
+        };
+        assert_eq!(listen("*:80"), ["0.0.0.0:80".parse().unwrap()]);
+        assert_eq!(listen("[::1]:80"), ["[::1]:80".parse().unwrap()]);
+        assert!(listen("off").is_empty());
     }
 
     #[test]
     fn bad_values_name_the_option_and_the_way_out() {
         for (arguments, expected) in [
-            (["--http", "127.0.0.1:8001"], "use off"),
+            (["--http", "8001"], "127.0.0.1:8001"),
+            (["--http-origin", "lab.example.org"], "what browsers send"),
+            (["--http-proxy", "proxy"], "--http-proxy"),
             (["--ring", "12 parsecs"], "use K, M or G"),
             (["--retain-size", "0"], "a size between"),
             (["--ipc-mode", "999"], "octal mode"),

@@ -25,6 +25,14 @@ pub(crate) fn describe(config: &Config) -> String {
         };
         lines.push(format!("publish  {endpoint} ({open})"));
     }
+    for address in &config.http.listen {
+        let open = if address.ip().is_loopback() {
+            "this machine"
+        } else {
+            "open to the network"
+        };
+        lines.push(format!("http     {address} ({open})"));
+    }
     match &config.journal {
         Some(journal) => {
             let level = match journal.options.synchronous {

@@ -102,6 +102,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     for endpoint in publisher.endpoints().publish {
         info!(%endpoint, "publish");
     }
+    for address in publisher.endpoints().http {
+        info!(%address, "http");
+    }
     info!(journal = kept.as_deref().unwrap_or("none: nothing is kept"), "ready");
     // Without a service manager these do nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

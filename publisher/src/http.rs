@@ -80,6 +80,20 @@ impl Http {
         Http(Arc::new(parts))
     }
 
+    /// Where no login is asked for, this machine's own port is for those who know it as that: a page whose name was made to
+    /// point here (DNS rebinding) has another one. Others are named with `--http-origin`.
+    fn is_host_allowed(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
+            return true;
+        };
+        let name = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+        let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_named = |origin: &String| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+        is_address || name.eq_ignore_ascii_case("localhost") || self.origins.iter().any(is_named)
+    }
+
     /// A page of another site must not read with what the browser adds by itself. Programs send no origin.
     pub(crate) fn is_origin_allowed(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else {
@@ -150,6 +164,8 @@ pub(crate) struct HttpDoors {
     /// One permit a connection, whatever its kind.
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) addresses: Addresses,
+    /// Whether the port is asked by the names of this machine only.
+    pub(crate) checks_host: bool,
     pub(crate) closing: CancellationToken,
 }
 
@@ -224,6 +240,10 @@ impl HttpDoors {
         headers: &HeaderMap,
         permit: Arc<OwnedSemaphorePermit>,
     ) -> Result<Connection, Problem> {
+        if self.checks_host && !self.http.is_host_allowed(headers) {
+            let detail = "this port is for this machine; whoever reaches it under another name needs --http-origin";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
         let client = self.addresses.client(peer, headers);
         let Some(place) = self.addresses.place(client) else {
             self.http.counters.too_many_connections.add(1);

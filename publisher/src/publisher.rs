@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::authority::{Authority, AuthorityError};
-use crate::config::{Config, JournalConfig};
+use crate::config::{AuthorityConfig, Config, JournalConfig};
 use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
 use crate::explain::Explain;
@@ -308,11 +308,14 @@ impl Publisher {
             tasks: subscribers.clone(),
             drain: drain.clone(),
         });
+        let is_open = matches!(config.authority, AuthorityConfig::Open { .. });
         for listener in http {
+            let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
             let doors = HttpDoors {
                 http: second_port.clone(),
                 connections: connections.clone(),
                 addresses: Addresses::new(config.http.max_per_address, &config.http.proxies),
+                checks_host: is_open && is_local,
                 closing: closing.clone(),
             };
             listeners.spawn(doors.accept(listener));

@@ -48,6 +48,11 @@ impl PublisherProcess {
         let endpoint: Endpoint = endpoint.trim().parse().unwrap();
         // After a restart it is where its peers look for it.
         lab.config.publish = vec![endpoint.clone()];
+        if !lab.config.http.listen.is_empty() {
+            let line = log.wait_for(" http address=");
+            let (_, address) = line.split_once(" http address=").unwrap();
+            lab.config.http.listen = vec![address.trim().parse().unwrap()];
+        }
         PublisherProcess {
             child,
             log,
@@ -64,6 +69,11 @@ impl PublisherProcess {
     /// Where subscribers connect.
     pub fn publish(&self) -> &Endpoint {
         &self.publish
+    }
+
+    /// The second port.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.lab().config.http.listen[0]
     }
 
     /// The lab that it runs in.
@@ -157,6 +167,11 @@ pub(super) fn command(lab: &Lab) -> Command {
     match &lab.config.journal {
         Some(journal) => command.arg("--db").arg(&journal.path),
         None => command.arg("--no-journal"),
+    };
+    command.arg("--http");
+    match lab.config.http.listen.as_slice() {
+        [] => command.arg("off"),
+        listen => command.args(listen.iter().map(ToString::to_string)),
     };
     command.args(&lab.arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null());
