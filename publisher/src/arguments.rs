@@ -41,6 +41,11 @@ pub struct Arguments {
     #[arg(long, value_name = "ENDPOINT", default_value = DEFAULT_PUBLISH, num_args = 1..)]
     pub publish: Vec<Endpoint>,
 
+    /// Where subscribers connect who get only what everybody may see by the authority (PUB): live, without a past. May
+    /// be repeated.
+    #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
+    pub publish_public: Vec<Endpoint>,
+
     /// The journal's database. Default: events.db under $STATE_DIRECTORY, else /var/lib/lava-publisher for root, else
     /// the user's state folder.
     #[arg(long, value_name = "PATH", conflicts_with = "no_journal")]
@@ -175,6 +180,7 @@ impl Arguments {
     /// The configuration that these options mean, on a machine with so many file descriptors.
     pub fn config(&self, descriptors: u64) -> Result<Config, ArgumentError> {
         let mut config = Config::new(self.intake.clone(), self.publish.clone());
+        config.publish_public.clone_from(&self.publish_public);
         if !self.no_journal {
             let path = self
                 .db

@@ -25,6 +25,9 @@ pub(crate) fn describe(config: &Config) -> String {
         };
         lines.push(format!("publish  {endpoint} ({open})"));
     }
+    for endpoint in &config.publish_public {
+        lines.push(format!("public   {endpoint} (what everybody may see)"));
+    }
     for address in &config.http.listen {
         let open = if address.ip().is_loopback() {
             "this machine"
@@ -91,7 +94,11 @@ pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
     if let Some(group) = &config.bind.ipc_group {
         check("--ipc-group", group_exists(group));
     }
-    for (option, endpoints) in [("--intake", &config.intake), ("--publish", &config.publish)] {
+    for (option, endpoints) in [
+        ("--intake", &config.intake),
+        ("--publish", &config.publish),
+        ("--publish-public", &config.publish_public),
+    ] {
         for endpoint in endpoints {
             if let Endpoint::Ipc { path } = endpoint {
                 check(option, folder_is_writable(path));

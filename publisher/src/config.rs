@@ -17,6 +17,8 @@ pub struct Config {
     pub intake: Vec<Endpoint>,
     /// Where subscribers connect (SUB).
     pub publish: Vec<Endpoint>,
+    /// Where subscribers connect (SUB) who get only what everybody may see.
+    pub publish_public: Vec<Endpoint>,
     /// The journal; None: the ring in memory is all there is.
     pub journal: Option<JournalConfig>,
     /// The newest events are kept in memory up to this many bytes.
@@ -125,6 +127,7 @@ impl Config {
         Config {
             intake,
             publish,
+            publish_public: Vec::new(),
             journal: None,
             ring_bytes: 16 * 1024 * 1024,
             history_from: Vec::new(),

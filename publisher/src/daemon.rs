@@ -102,6 +102,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     for endpoint in publisher.endpoints().publish {
         info!(%endpoint, "publish");
     }
+    for endpoint in publisher.endpoints().publish_public {
+        info!(%endpoint, "publish, public events only");
+    }
     for address in publisher.endpoints().http {
         info!(%address, "http");
     }

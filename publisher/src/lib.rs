@@ -40,8 +40,10 @@ pub mod authority;
 mod explain;
 mod history;
 mod http;
+mod public;
 mod replay;
 mod subscriber;
+mod visible;
 
 mod counters;
 mod health;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::{Authority, AuthorityError, Credentials};
 use crate::config::{AuthorityConfig, Config, JournalConfig};
 use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
@@ -26,9 +26,11 @@ use crate::fan_out::FanOut;
 use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
+use crate::http::following::Following;
 use crate::http::{self, Addresses, Http, HttpDoors};
 use crate::intake::{Intake, Next, ToJournal};
 use crate::journal::JournalWriter;
+use crate::public::Public;
 use crate::replay::Replays;
 use crate::subscriber::{End, Shared, Subscriber};
 
@@ -83,6 +85,8 @@ pub struct Endpoints {
     pub intake: Vec<Endpoint>,
     /// For subscribers.
     pub publish: Vec<Endpoint>,
+    /// For subscribers who get what everybody may see.
+    pub publish_public: Vec<Endpoint>,
     /// The second port.
     pub http: Vec<SocketAddr>,
 }
@@ -93,6 +97,7 @@ pub struct Publisher {
     config: Config,
     intake: Vec<Listener>,
     publish: Vec<Listener>,
+    publish_public: Vec<Listener>,
     http: Vec<TcpListener>,
     authority: Authority,
     journal: Option<OpenJournal>,
@@ -159,6 +164,10 @@ impl Publisher {
         for endpoint in &config.publish {
             publish.push(Listener::bind(endpoint, &config.bind).await?);
         }
+        let mut publish_public = Vec::new();
+        for endpoint in &config.publish_public {
+            publish_public.push(Listener::bind(endpoint, &config.bind).await?);
+        }
         let mut http = Vec::new();
         for address in config.http.listen.iter().copied() {
             let listener = TcpListener::bind(address).await;
@@ -170,6 +179,7 @@ impl Publisher {
             config,
             intake,
             publish,
+            publish_public,
             http,
             authority,
             journal,
@@ -185,6 +195,7 @@ impl Publisher {
         Endpoints {
             intake: endpoints(&self.intake),
             publish: endpoints(&self.publish),
+            publish_public: endpoints(&self.publish_public),
             http: self
                 .http
                 .iter()
@@ -210,6 +221,7 @@ impl Publisher {
             config,
             intake,
             publish,
+            publish_public,
             http,
             authority,
             journal,
@@ -269,30 +281,59 @@ impl Publisher {
             tasks: tasks.clone(),
         };
 
-        let shared = Arc::new(Shared {
-            fan_out,
-            replays,
-            epoch,
-            oldest,
-            counters: counters.clone(),
-            history: History {
-                networks: config.history_from,
-                resume_window: config.resume_window,
-            },
-            limits: Limits {
-                frame: MAX_SUBSCRIPTION_MESSAGE,
-                message: MAX_SUBSCRIPTION_MESSAGE,
-                command: MAX_SUBSCRIPTION_MESSAGE,
-                skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
-                ..config.limits.clone()
-            },
-            heartbeat: config.heartbeat.clone(),
-            max_subscriptions: config.max_subscriptions,
-        });
-        let drain = CancellationToken::new();
-        for listener in publish {
+        let share = |fan_out: Arc<FanOut>, replays: Option<Arc<Replays>>, epoch: Epoch, oldest: Arc<AtomicU64>| {
+            Arc::new(Shared {
+                fan_out,
+                replays,
+                epoch,
+                oldest,
+                counters: counters.clone(),
+                history: History {
+                    networks: config.history_from.clone(),
+                    resume_window: config.resume_window,
+                },
+                limits: Limits {
+                    frame: MAX_SUBSCRIPTION_MESSAGE,
+                    message: MAX_SUBSCRIPTION_MESSAGE,
+                    command: MAX_SUBSCRIPTION_MESSAGE,
+                    skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
+                    ..config.limits.clone()
+                },
+                heartbeat: config.heartbeat.clone(),
+                max_subscriptions: config.max_subscriptions,
+            })
+        };
+        let shared = share(fan_out, replays, epoch, oldest);
+        let (drain, drain_public) = (CancellationToken::new(), CancellationToken::new());
+        let publishing = publish.into_iter().map(|listener| (listener, shared.clone()));
+        let mut public = None;
+        let mut publishing_public = Vec::new();
+        if !publish_public.is_empty() {
+            let ring = Arc::new(FanOut::new(
+                0,
+                Limit {
+                    usual,
+                    most: usual.saturating_mul(UNKEPT_RING),
+                },
+            ));
+            let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
+            let following = Following::live(fan_out, replays, &counters).expect("the first subscriptions have room");
+            let reader = authority.authenticate(&Credentials::Anonymous).await;
+            if let Err(refused) = &reader {
+                warn!(%refused, "nothing is public: the public endpoints stay silent");
+            }
+            let behind_look_ups = Public {
+                following,
+                reader: reader.ok(),
+                fan_out: ring.clone(),
+            };
+            public = Some(tokio::spawn(behind_look_ups.run(drain_public.clone())));
+            let shared = share(ring, None, new_epoch(), Arc::default());
+            publishing_public.extend(publish_public.into_iter().map(|listener| (listener, shared.clone())));
+        }
+        for (listener, shared) in publishing.chain(publishing_public) {
             let doors = doors(&subscribers, &shared.limits);
-            let (shared, drain) = (shared.clone(), drain.clone());
+            let drain = drain.clone();
             let serve = move |stream, peer| serve_subscriber(shared.clone(), drain.clone(), stream, peer);
             listeners.spawn(async move { doors.accept(listener, SocketType::Pub, serve).await });
         }
@@ -345,6 +386,7 @@ impl Publisher {
             () = shutdown.cancelled() => {}
             ended = ended_early(&mut writer) => return Err(ended),
             () = panicked(&mut explaining) => return Err(FatalError::Panicked("explainer")),
+            () = panicked(&mut public) => return Err(FatalError::Panicked("stream of public events")),
         }
         info!("ending: no new connections, reading what producers already sent");
         closing.cancel();
@@ -354,6 +396,10 @@ impl Publisher {
         }
         if let Some(writer) = writer {
             writer.finished().await?;
+        }
+        drain_public.cancel();
+        if let Some(public) = public {
+            let _ = tokio::time::timeout(FLUSH, public).await;
         }
         drain.cancel();
         subscribers.close();

@@ -50,6 +50,11 @@ impl RunningPublisher {
         &self.endpoints.publish[0]
     }
 
+    /// Where subscribers connect who get what everybody may see.
+    pub fn publish_public(&self) -> &Endpoint {
+        &self.endpoints.publish_public[0]
+    }
+
     /// The second port.
     pub fn http(&self) -> std::net::SocketAddr {
         self.endpoints.http[0]

@@ -14,11 +14,12 @@ use tracing::{debug, warn};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::{self, ClientFrames, Malformed, Said, TextFrames};
-use crate::authority::{Reader, Sight, Subject};
+use crate::authority::{Reader, Subject};
 use crate::fan_out::batch::Batch;
 use crate::http::following::{Following, Next};
 use crate::http::{Connection, Http};
 use crate::replay::ReplayError;
+use crate::visible::{sees_all, visible};
 
 /// Answers to pings that may wait; a client that sends more meanwhile does without.
 const PONGS: usize = 4;
@@ -126,7 +127,7 @@ impl Session {
                 stalled: http.stalled_timeout,
             },
             following,
-            sees_all: reader.worker().is_none() && reader.sight(&Subject::Unbound) == Sight::Shown,
+            sees_all: sees_all(&reader),
             reader: reader.clone(),
             deflated,
         };
@@ -300,12 +301,14 @@ impl Sending {
             self.following.passed(batch, behind.max(from));
             return Ok(());
         }
-        let mut chosen = Chosen::default();
-        for (message, subject) in batch.subjects().iter().enumerate().skip(from) {
+        let asked = (from..batch.messages.len()).map(|message| {
             let [topic, .., data] = batch.event(message);
-            if self.may_see(subject, topic, data).await {
-                chosen.push(message, frames);
-            }
+            (&batch.subjects()[message], topic, data)
+        });
+        let shown = visible(&self.reader, asked).await;
+        let mut chosen = Chosen::default();
+        for (message, _) in (from..).zip(shown).filter(|(_, shown)| *shown) {
+            chosen.push(message, frames);
         }
         let behind = self.out.write(&chosen.bytes, 0, &chosen.ends)?;
         let passed = match chosen.messages.get(behind) {
@@ -317,12 +320,17 @@ impl Sending {
     }
 
     async fn send_events(&mut self, events: &[Event]) -> Result<(), End> {
-        for event in events {
-            let subject = match self.sees_all {
-                true => Subject::Unbound,
-                false => Subject::of(&event.topic, &event.data),
-            };
-            if self.sees_all || self.may_see(&subject, &event.topic, &event.data).await {
+        let subjects: Vec<Subject> = events
+            .iter()
+            .map(|event| Subject::of(&event.topic, &event.data))
+            .collect();
+        let asked = subjects
+            .iter()
+            .zip(events)
+            .map(|(subject, event)| (subject, &*event.topic, &*event.data));
+        let shown = visible(&self.reader, asked).await;
+        for (event, shown) in events.iter().zip(shown) {
+            if shown {
                 let uuid = event.id.to_string();
                 let message = [&*event.topic, &*uuid, &*event.sent, &*event.user, &*event.data];
                 let frames = TextFrames::of(std::iter::once(message), self.deflated);
@@ -332,14 +340,6 @@ impl Sending {
             self.out.write_rest().await?;
         }
         Ok(())
-    }
-
-    /// A look-up delays nobody else.
-    async fn may_see(&self, subject: &Subject, topic: &str, data: &str) -> bool {
-        match self.reader.sight_of_event(subject, topic, data) {
-            Sight::Ask => self.reader.ask(subject).await == Sight::Shown,
-            known => known == Sight::Shown,
-        }
     }
 
     /// What was published before the end goes out, as far as the client takes it in time.

@@ -1,0 +1,53 @@
+//! A public endpoint: what everybody may see, for subscribers who show no login.
+
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use lab::{Lab, Message, StockPush, StockSub, captured, eventually};
+
+/// Where all is open it carries everything, byte for byte and in order, and ends after the last event.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_is_open_it_carries_everything() {
+    let publisher = Lab::new()
+        .journal()
+        .configure(|config| config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()])
+        .start()
+        .await;
+    let all = StockSub::connect(publisher.publish(), &[""]);
+    let public = StockSub::connect(publisher.publish_public(), &[""]);
+    publisher.subscribers(2).await;
+    let push = StockPush::connect(publisher.intake());
+    let mut sent = captured();
+    sent.extend((0..5_000).map(Message::test_event));
+    push.send_all(&sent);
+    let count = sent.len();
+    publisher.published(count as u64).await;
+    let got = tokio::task::spawn_blocking(move || (all.take(count), public.take(count)));
+    let lab = publisher.stop().await;
+    let (all, public) = got.await.unwrap();
+    assert!(all == sent && public == sent);
+    drop(lab);
+}
+
+/// A subscriber that is behind delays neither the others nor the stream of all events.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_work_within_its_own_memory() {
+    let publisher = Lab::new()
+        .journal()
+        .configure(|config| config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()])
+        .start()
+        .await;
+    let public = StockSub::connect(publisher.publish_public(), &["", "@seq"]);
+    publisher.subscribers(1).await;
+    let push = StockPush::connect(publisher.intake());
+    push.send(&Message::test_event(7));
+    let event = loop {
+        let message = public.next();
+        if !message.is_control() {
+            break message;
+        }
+    };
+    assert_eq!((event.number(), event.position().seq), (7, 1));
+    eventually("published once", || publisher.counters().published.get() == 1).await;
+}
