@@ -219,14 +219,7 @@ fn read_journal(
         let last = upto.min(after + ROWS);
         let mut found = Vec::new();
         reader.scan(after, last, |row| {
-            let event = Envelope {
-                topic: row.topic,
-                uuid: row.id,
-                datetime: row.sent,
-                username: row.user,
-                data: row.data,
-            };
-            found.extend(Question::of(&event));
+            found.extend(Question::of(&row.envelope()));
             ControlFlow::Continue(())
         })?;
         for question in found {

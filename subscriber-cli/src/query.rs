@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use lavabus_protocol::{Cursor, Filter, Position, Record};
+use lavabus_protocol::{Cursor, Filter, Record};
 use lavabus_store::question::Selection as Wanted;
-use lavabus_store::{EventRow, Reader, StoreError};
+use lavabus_store::{Reader, StoreError};
 
 use crate::context::Context;
 use crate::database;
@@ -92,18 +92,6 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
     let programs = Selection::new(&programs, None, None)?;
     let (after, upto) = bounds(arguments, reader)?;
     let epoch = reader.epoch().map_err(cannot_read)?;
-    let record = |row: &EventRow<'_>| Record {
-        topic: row.topic.to_owned(),
-        uuid: row.id,
-        datetime: row.sent.to_owned(),
-        username: row.user.to_owned(),
-        data: row.data.to_owned(),
-        cursor: Some(Cursor {
-            position: Some(Position { epoch, seq: row.seq }),
-            uuid: row.id,
-        }),
-        lab: Some(row.lab.to_owned()).filter(|lab| !lab.is_empty()),
-    };
     let is_page_after = arguments.after.is_some() && arguments.before.is_none();
     let all = arguments.limit == 0 || arguments.count_only;
     let limit = if all { usize::MAX } else { arguments.limit };
@@ -121,7 +109,7 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
         newest_first,
     };
     let selected = reader.select(wanted, |row| {
-        let record = record(&row);
+        let record = row.to_record(epoch);
         if !programs.wants(&record, context) {
             return ControlFlow::Continue(());
         }

@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lavabus_protocol::{Cursor, Position, Record};
 use lavabus_store::{EventRow, Reader};
 
 use crate::context::Context;
@@ -64,8 +63,7 @@ fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<
             if lab.is_some_and(|lab| lab != row.lab) {
                 return ControlFlow::Continue(());
             }
-            let position = Position { epoch, seq: row.seq };
-            written = writeln!(out, "{}", record(row, position).to_json_line());
+            written = writeln!(out, "{}", row.to_record(epoch).to_json_line());
             events += u64::from(written.is_ok());
             match written {
                 Ok(()) => ControlFlow::Continue(()),
@@ -82,19 +80,4 @@ fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<
     }
     out.flush().map_err(|error| Failure::output(&error))?;
     Ok(events)
-}
-
-fn record(row: EventRow<'_>, position: Position) -> Record {
-    Record {
-        topic: row.topic.to_owned(),
-        uuid: row.id,
-        datetime: row.sent.to_owned(),
-        username: row.user.to_owned(),
-        data: row.data.to_owned(),
-        cursor: Some(Cursor {
-            position: Some(position),
-            uuid: row.id,
-        }),
-        lab: (!row.lab.is_empty()).then(|| row.lab.to_owned()),
-    }
 }

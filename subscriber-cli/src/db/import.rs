@@ -189,19 +189,11 @@ fn messages(file: &Path, import: &mut Import, context: &Context) -> Result<(), F
 fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
     let reader: Reader = database::open(Some(file.to_owned()))?;
     let unreadable = |error| database::cannot_read(reader.path(), &error);
+    let epoch = reader.epoch().map_err(unreadable)?;
     let head = reader.head().map_err(unreadable)?;
     let mut failed = Ok(());
     let mut visit = |row: EventRow<'_>| {
-        let record = Record {
-            topic: row.topic.to_owned(),
-            uuid: row.id,
-            datetime: row.sent.to_owned(),
-            username: row.user.to_owned(),
-            data: row.data.to_owned(),
-            cursor: None,
-            lab: (!row.lab.is_empty()).then(|| row.lab.to_owned()),
-        };
-        failed = import.take(record, Some(row.received_us), context);
+        failed = import.take(row.to_record(epoch), Some(row.received_us), context);
         if failed.is_ok() {
             ControlFlow::Continue(())
         } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lavabus_lava::explain::{Explainer, Pace, Question, Questions, Step};
-use lavabus_protocol::{Envelope, Record};
+use lavabus_protocol::Record;
 use lavabus_store::{Reader, StoreError};
 use tokio::sync::mpsc::{Receiver, Sender};
 
@@ -110,14 +110,7 @@ fn missed(path: &std::path::Path) -> Result<Vec<Question>, StoreError> {
     let from = reader.seq_received_since(Timestamp::now().as_microsecond() - back)?;
     let mut questions: Vec<Question> = Vec::new();
     reader.scan(from - 1, reader.head()?, |row| {
-        let envelope = Envelope {
-            topic: row.topic,
-            uuid: row.id,
-            datetime: row.sent,
-            username: row.user,
-            data: row.data,
-        };
-        questions.extend(Question::of(&envelope));
+        questions.extend(Question::of(&row.envelope()));
         ControlFlow::Continue(())
     })?;
     let mut open = Vec::new();
