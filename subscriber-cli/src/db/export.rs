@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::question::cannot_read;
 
 /// So many events are read in one transaction, so that the writer's log does not grow meanwhile.
 const CHUNK: u64 = 10_000;
@@ -53,9 +54,8 @@ fn create(path: &Path) -> Result<File, Failure> {
 }
 
 fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<u64, Failure> {
-    let unreadable = |error| database::cannot_read(reader.path(), &error);
-    let epoch = reader.epoch().map_err(unreadable)?;
-    let head = reader.head().map_err(unreadable)?;
+    let epoch = reader.epoch().map_err(cannot_read(reader))?;
+    let head = reader.head().map_err(cannot_read(reader))?;
     let (mut after, mut events) = (0, 0);
     while after < head {
         let mut written = Ok(());
@@ -71,10 +71,10 @@ fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<
             }
         };
         // Events that were pruned meanwhile leave a stretch without any.
-        let oldest = reader.oldest().map_err(unreadable)?.unwrap_or(1);
+        let oldest = reader.oldest().map_err(cannot_read(reader))?.unwrap_or(1);
         let from = after.max(oldest - 1);
         let upto = (from + CHUNK).min(head);
-        reader.scan(from, upto, visit).map_err(unreadable)?;
+        reader.scan(from, upto, visit).map_err(cannot_read(reader))?;
         written.map_err(|error| Failure::output(&error))?;
         after = upto;
     }

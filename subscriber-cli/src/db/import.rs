@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::question::cannot_read;
 use crate::record::file::received_us;
 
 /// Events that are committed together.
@@ -188,9 +189,8 @@ fn messages(file: &Path, import: &mut Import, context: &Context) -> Result<(), F
 
 fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
     let reader: Reader = database::open(Some(file.to_owned()))?;
-    let unreadable = |error| database::cannot_read(reader.path(), &error);
-    let epoch = reader.epoch().map_err(unreadable)?;
-    let head = reader.head().map_err(unreadable)?;
+    let epoch = reader.epoch().map_err(cannot_read(&reader))?;
+    let head = reader.head().map_err(cannot_read(&reader))?;
     let mut failed = Ok(());
     let mut visit = |row: EventRow<'_>| {
         failed = import.take(row.to_record(epoch), Some(row.received_us), context);
@@ -204,7 +204,7 @@ fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failur
     let mut after = 0;
     while after < head {
         let upto = (after + GROUP as u64).min(head);
-        reader.scan(after, upto, &mut visit).map_err(unreadable)?;
+        reader.scan(after, upto, &mut visit).map_err(cannot_read(&reader))?;
         after = upto;
     }
     failed
