@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lavabus_protocol::{Cursor, Filter, Record};
-use lavabus_store::question::Selection as Wanted;
 use lavabus_store::Reader;
+use lavabus_store::question::Selection as Wanted;
 
 use crate::context::Context;
 use crate::database;
