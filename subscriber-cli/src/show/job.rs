@@ -7,7 +7,7 @@ use lavabus_store::projection::entity::Entity;
 use lavabus_store::question::entities::{FINISHED_JOBS_SEEN, JobView, OPEN_JOBS_LISTED};
 use lavabus_store::question::history::shorten;
 
-use super::{JobListArguments, is_stale, silent_us};
+use super::{JobListArguments, in_full, is_stale, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -88,14 +88,7 @@ pub(super) fn one(
             "`lavabus show jobs` lists the newest of those that are",
         ));
     }
-    let mut table = Table::new(&ONE);
-    for view in &answer.value {
-        table.push(row(view, now_us));
-    }
-    let mut said = Said::new(
-        table.to_records(context.format.as_ref(), context.color, "show")?,
-        &answer,
-    );
+    let mut said = in_full(&ONE, &answer, |view| row(view, now_us), context)?;
     if answer
         .value
         .iter()
