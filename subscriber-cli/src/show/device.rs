@@ -1,9 +1,10 @@
 //! Devices.
 
 use lavabus_protocol::Event;
+use lavabus_protocol::event::shorten;
 use lavabus_store::Reader;
 use lavabus_store::question::entities::{DeviceView, is_busy};
-use lavabus_store::question::history::{one_line, shorten};
+use lavabus_store::question::history::one_line;
 
 use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, silence, silent_us};
 use crate::context::Context;
@@ -121,7 +122,9 @@ pub(super) fn list(
             Cell::Time(entity.is_told().then_some(entity.since_us)),
             Cell::Streak(view.streak),
             jobs(&event).0.into(),
-            comment.map(|comment| shorten(&comment, COMMENT_SHOWN)).into(),
+            comment
+                .map(|comment| shorten(&comment, COMMENT_SHOWN).into_owned())
+                .into(),
             Cell::Time(Some(entity.heard_us)),
             lab_cell(&entity.lab),
         ]);

@@ -1,11 +1,10 @@
 //! Jobs.
 
 use lavabus_protocol::JobId;
-use lavabus_protocol::event::Body;
+use lavabus_protocol::event::{Body, shorten};
 use lavabus_store::Reader;
 use lavabus_store::projection::entity::Entity;
 use lavabus_store::question::entities::{FINISHED_JOBS_SEEN, JobView, OPEN_JOBS_LISTED};
-use lavabus_store::question::history::shorten;
 
 use super::{JobListArguments, in_full, is_stale, silent_us};
 use crate::context::Context;
@@ -163,7 +162,7 @@ pub(super) fn list(
             event.worker().into(),
             event.submitter().into(),
             description
-                .map(|description| shorten(description, DESCRIPTION_SHOWN))
+                .map(|description| shorten(description, DESCRIPTION_SHOWN).into_owned())
                 .into(),
             Cell::Duration(queued_us(job, now_us)),
             Cell::Duration(elapsed_us(job, now_us)),
