@@ -108,7 +108,7 @@ impl Server {
         }
     }
 
-    pub(super) async fn get(&self, url: Url, limit: usize) -> Result<Reply, ServerError> {
+    async fn get(&self, url: Url, limit: usize) -> Result<Reply, ServerError> {
         http::get(
             &self.inner.client,
             self.identity(),
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// Whether the root of the API is there.
-    pub(super) async fn probe_rest(&self) -> Result<bool, ServerError> {
+    async fn probe_rest(&self) -> Result<bool, ServerError> {
         let root = self.get(self.api(&[]), ANSWER_LIMIT).await?;
         self.note_rest(&root);
         if self.has_rest() == Some(true) {
