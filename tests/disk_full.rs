@@ -5,10 +5,6 @@
 
 mod lab;
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,58 +12,6 @@ use lab::{Lab, Message, RawSub, RunningPublisher, StockPush, StockSub, eventuall
 use lavabus_protocol::{ControlMessage, GapReason};
 use lavabus_store::{Reader, StoreError};
 use libzmq_peer::SocketOption;
-
-/// Names the small disk to the process that has it.
-const DISK: &str = "LAVABUS_TEST_SMALL_DISK";
-
-/// A disk of 8 MiB for the test of that name, which is run again, as a process of its own that alone sees the disk; to
-/// the first process there is none.
-fn small_disk(test: &str) -> Option<PathBuf> {
-    if let Some(disk) = std::env::var_os(DISK) {
-        return Some(disk.into());
-    }
-    const NO_DISK: i32 = 77;
-    let folder = tempfile::tempdir().unwrap();
-    let mount = format!(r#"mount -t tmpfs -o size=8m lavabus "${DISK}" || exit {NO_DISK}; exec "$0" "$@""#);
-    let run = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &mount])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(DISK, folder.path())
-        .output();
-    let skipped = |why: &str| eprintln!("SKIPPED {test}: a disk of its own needs root on Linux: {why}");
-    match run {
-        Err(error) => skipped(&error.to_string()),
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            if output.status.code() == Some(NO_DISK) || said.starts_with("unshare:") {
-                skipped(&said);
-            } else {
-                panic!("{}{said}", String::from_utf8_lossy(&output.stdout));
-            }
-        }
-    }
-    None
-}
-
-/// Takes all the room that a disk has.
-fn fill(disk: &Path) -> PathBuf {
-    let path = disk.join("ballast");
-    let mut file = File::create(&path).unwrap();
-    for size in [64 * 1024, 4096, 512] {
-        loop {
-            match file.write_all(&vec![0; size]) {
-                Ok(()) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                    break;
-                }
-            }
-        }
-    }
-    path
-}
 
 /// A disk that breaks on command, for those who have no root. Commits fail while the flag is set.
 fn breakable(lab: Lab) -> (Lab, Arc<AtomicBool>) {
@@ -232,7 +176,7 @@ async fn the_news_goes_on(lab: Lab, mut trouble: impl FnMut(bool)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_and_room_again() {
-    let Some(disk) = small_disk("a_full_disk_and_room_again") else {
+    let Some(disk) = lab::own_disk("a_full_disk_and_room_again", "size=8m") else {
         return;
     };
     let lab = Lab::new()
@@ -240,7 +184,7 @@ async fn a_full_disk_and_room_again() {
         .configure(|config| config.journal.as_mut().unwrap().path = disk.join("events.db"));
     let mut ballast = None;
     the_news_goes_on(lab, |full| match full {
-        true => ballast = Some(fill(&disk)),
+        true => ballast = Some(lab::fill(&disk)),
         false => std::fs::remove_file(ballast.take().unwrap()).unwrap(),
     })
     .await;

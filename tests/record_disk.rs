@@ -4,65 +4,10 @@
 
 mod lab;
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use lab::{Cli, Lab, Message, Recording, RunningPublisher, StockPush, assert_same_events};
 use nix::sys::signal::Signal;
-
-/// Names the disk to the process that has it.
-const DISK: &str = "LAVABUS_TEST_SMALL_DISK";
-
-/// A disk with these options for the test of that name, which is run again, as a process of its own that alone sees the
-/// disk; to the first process there is none.
-fn own_disk(test: &str, options: &str) -> Option<PathBuf> {
-    if let Some(disk) = std::env::var_os(DISK) {
-        return Some(disk.into());
-    }
-    const NO_DISK: i32 = 77;
-    let folder = tempfile::tempdir().unwrap();
-    let mount = format!(r#"mount -t tmpfs -o {options} lavabus "${DISK}" || exit {NO_DISK}; exec "$0" "$@""#);
-    let run = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &mount])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(DISK, folder.path())
-        .output();
-    let skipped = |why: &str| eprintln!("SKIPPED {test}: a disk of its own needs root on Linux: {why}");
-    match run {
-        Err(error) => skipped(&error.to_string()),
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            if output.status.code() == Some(NO_DISK) || said.starts_with("unshare:") {
-                skipped(&said);
-            } else {
-                panic!("{}{said}", String::from_utf8_lossy(&output.stdout));
-            }
-        }
-    }
-    None
-}
-
-/// Takes all the room that a disk has.
-fn fill(disk: &Path) -> PathBuf {
-    let path = disk.join("ballast");
-    let mut file = File::create(&path).unwrap();
-    for size in [64 * 1024, 4096, 512] {
-        loop {
-            match file.write_all(&vec![0; size]) {
-                Ok(()) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                    break;
-                }
-            }
-        }
-    }
-    path
-}
 
 fn arguments(publisher: &RunningPublisher, db: &Path) -> Vec<String> {
     let (bus, db) = (publisher.publish().to_string(), db.display().to_string());
@@ -77,7 +22,7 @@ fn large() -> Message {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_waited_for() {
-    let Some(disk) = own_disk("a_full_disk_is_waited_for", "size=8m") else {
+    let Some(disk) = lab::own_disk("a_full_disk_is_waited_for", "size=8m") else {
         return;
     };
     let publisher = Lab::new().journal().start().await;
@@ -87,7 +32,7 @@ async fn a_full_disk_is_waited_for() {
     let mut sent = vec![Message::test_event(1)];
     push.send(&sent[0]);
     recording.has(1).await;
-    let ballast = fill(&disk);
+    let ballast = lab::fill(&disk);
     for _ in 0..20 {
         sent.push(large());
         push.send(sent.last().unwrap());
@@ -105,7 +50,7 @@ async fn a_full_disk_is_waited_for() {
     sent.push(Message::test_event(22));
     push.send(sent.last().unwrap());
     recording.has(22).await;
-    let ballast = fill(&disk);
+    let ballast = lab::fill(&disk);
     for _ in 0..20 {
         sent.push(large());
         push.send(sent.last().unwrap());
@@ -128,7 +73,7 @@ async fn a_full_disk_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_cannot_be_written_is_said() {
-    let Some(disk) = own_disk("a_folder_that_cannot_be_written_is_said", "ro") else {
+    let Some(disk) = lab::own_disk("a_folder_that_cannot_be_written_is_said", "ro") else {
         return;
     };
     let cli = Cli::new();

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 pub use self::job_id::JobId;
 pub use self::lava::{Device, Job, TestEvent, Worker, health, state};
-pub use self::own::{Attempt, Fault, Stage, TestResult, error_type, outcome};
+pub use self::own::{Attempt, Fault, MAX_DETAILS, MAX_MESSAGE, Stage, TestResult, error_type, outcome, shorten};
 
 use self::fields::Fields;
 use crate::envelope::Envelope;

@@ -6,11 +6,10 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
-use lavabus_lava::explain::{Explainer, Question, Questions, Step};
+use lavabus_lava::explain::{Explainer, LOOK_BACK, Question, Questions, Step};
 use lavabus_protocol::{Envelope, EventId, Record};
 use lavabus_store::{OpenError, Reader, StoreError};
 use lavabus_zmtp::{MessageRun, Received};
@@ -23,10 +22,6 @@ use crate::fan_out::matching::Signal;
 use crate::fan_out::ring::Found;
 use crate::intake::Intake;
 
-/// At the start it looks back at what was received within this time.
-const LOOK_BACK: Duration = Duration::from_secs(3600);
-/// Rows of the journal that are read in one go, and the failed jobs among them held.
-const ROWS: u64 = 2000;
 /// Bytes of the ring that are looked at in one go.
 const BATCHES: usize = 64 * 1024;
 
@@ -167,7 +162,7 @@ impl Reading {
         let read = move || read_journal(path, after, upto, &questions, &closing);
         let read = tokio::task::spawn_blocking(read).await;
         match read {
-            Ok(Ok(())) => {}
+            Ok(Ok(()) | Err(ReadError::Closing)) => {}
             Ok(Err(error)) => warn!(%error, "the journal could not be read for jobs that failed"),
             Err(ended) => {
                 if let Ok(panic) = ended.try_into_panic() {
@@ -197,6 +192,8 @@ enum ReadError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the publisher ends")]
+    Closing,
 }
 
 /// Asks of each failed job that has no explanation in the journal yet.
@@ -208,37 +205,28 @@ fn read_journal(
     closing: &CancellationToken,
 ) -> Result<(), ReadError> {
     let reader = Reader::open(path)?;
-    let mut after = match after {
+    let after = match after {
         Some(after) => after,
         None => {
             let since = Timestamp::now() - LOOK_BACK;
             reader.seq_received_since(since.as_microsecond())?.saturating_sub(1)
         }
     };
-    while after < upto && !closing.is_cancelled() {
-        let last = upto.min(after + ROWS);
-        let mut found = Vec::new();
-        reader.scan(after, last, |row| {
-            let event = Envelope {
-                topic: row.topic,
-                uuid: row.id,
-                datetime: row.sent,
-                username: row.user,
-                data: row.data,
-            };
-            found.extend(Question::of(&event));
-            ControlFlow::Continue(())
-        })?;
-        for question in found {
-            let is_explained =
-                reader.by_id(&question.attempt_id())?.is_some() || reader.by_id(&question.fault_id())?.is_some();
-            if !is_explained {
-                questions.ask(question);
+    questions.look_back(
+        after,
+        upto,
+        |after, upto, visit| {
+            if closing.is_cancelled() {
+                return Err(ReadError::Closing);
             }
-        }
-        after = last;
-    }
-    Ok(())
+            reader.scan(after, upto, |row| {
+                visit(&row.envelope());
+                ControlFlow::Continue(())
+            })?;
+            Ok(())
+        },
+        |id| Ok(reader.by_id(id)?.is_some()),
+    )
 }
 
 /// Puts what LAVA answers into the stream.

@@ -257,8 +257,7 @@ impl Page {
 
     fn push(&mut self, row: &EventRow<'_>, numbered: Option<Epoch>) {
         let mut uuid = [0; 36];
-        let uuid = row.id.write(&mut uuid);
-        let frames = [row.topic, uuid, row.sent, row.user, row.data].map(str::as_bytes);
+        let frames = row.envelope().frames(&mut uuid);
         match numbered {
             None => lavabus_zmtp::encode_message(&frames, &mut self.bytes),
             Some(epoch) => numbered::encode(&frames, epoch, row.seq, &mut self.bytes),

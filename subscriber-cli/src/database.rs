@@ -35,10 +35,17 @@ pub(crate) async fn ask<A: Send + 'static>(
     path: Option<PathBuf>,
     question: impl FnOnce(&Reader) -> Result<A, Failure> + Send + 'static,
 ) -> Result<A, Failure> {
-    let asking = tokio::task::spawn_blocking(move || question(&open(path)?));
-    asking
-        .await
-        .map_err(|error| Failure::new(Exit::Internal, "cannot read the event database", error, "again"))?
+    blocking(move || question(&open(path)?)).await?
+}
+
+/// Reads a database in a thread of its own.
+///
+/// # Errors
+///
+/// [`Failure`] with [`Exit::Internal`] where the thread ends without an answer.
+pub(crate) async fn blocking<A: Send + 'static>(read: impl FnOnce() -> A + Send + 'static) -> Result<A, Failure> {
+    let reading = tokio::task::spawn_blocking(read).await;
+    reading.map_err(|error| Failure::new(Exit::Internal, "cannot read the event database", error, "again"))
 }
 
 fn cannot_open(error: &OpenError) -> Failure {

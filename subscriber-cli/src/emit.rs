@@ -163,9 +163,10 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         let mut lines = lines::read(path)?;
         let mut schedule = Schedule::new(arguments.pace);
         while let Some(line) = emission.next_line(&mut lines).await? {
-            match events::read_line(&line.text, sending) {
-                Ok(record) => {
-                    if let Some(due) = schedule.due(&line.text, &record) {
+            let read = |text| Ok((events::read_line(text, sending)?, text));
+            match line.text().and_then(read) {
+                Ok((record, text)) => {
+                    if let Some(due) = schedule.due(text, &record) {
                         emission.idle_until(due).await?;
                     }
                     emission.send(&record).await?;

@@ -230,8 +230,8 @@ async fn next_record(
             }
         };
         let Some(line) = line? else { return Ok(None) };
-        match Record::from_json_line(&line.text) {
-            Ok(record) => return Ok(Some(record)),
+        match line.record() {
+            Ok((record, _)) => return Ok(Some(record)),
             Err(error) => context.notice(format_args!(
                 "line {} of {} is passed over: {error}",
                 line.number,

@@ -2,13 +2,11 @@
 //!
 //! What is unknown is left out. A filler such as -1 or "" would be taken for a fact.
 
+use std::borrow::Cow;
+
+use lavabus_protocol::event::{MAX_DETAILS, MAX_MESSAGE, shorten};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-/// A fault's message is no longer, in characters.
-pub(crate) const MAX_MESSAGE: usize = 255;
-/// Details and other long texts are no longer, in characters.
-pub(crate) const MAX_DETAILS: usize = 65_535;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AttemptData<'a> {
@@ -93,22 +91,16 @@ pub(crate) struct ResultData<'a> {
     pub(crate) data: Map<String, Value>,
 }
 
-/// A fault's message: one line, and where it is longer than [`MAX_MESSAGE`] its beginning and `...`.
+/// A fault's message: one line of [`MAX_MESSAGE`] characters at most.
 pub(crate) fn message(text: &str) -> String {
     let text = text.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty());
     let text = text.collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(MAX_MESSAGE) {
-        None => text,
-        Some(_) => text.chars().take(MAX_MESSAGE - 3).chain("...".chars()).collect(),
-    }
+    shorten(&text, MAX_MESSAGE).into_owned()
 }
 
-/// The first [`MAX_DETAILS`] characters.
-pub(crate) fn details(text: &str) -> &str {
-    match text.char_indices().nth(MAX_DETAILS) {
-        None => text,
-        Some((end, _)) => &text[..end],
-    }
+/// A text of [`MAX_DETAILS`] characters at most.
+pub(crate) fn details(text: &str) -> Cow<'_, str> {
+    shorten(text, MAX_DETAILS)
 }
 
 #[cfg(test)]
@@ -118,15 +110,14 @@ mod tests {
     #[test]
     fn a_message_is_one_line_of_255_characters_at_most() {
         assert_eq!(message("a \n\r\n b\n"), "a b");
-        let longest = "é".repeat(MAX_MESSAGE);
-        assert_eq!(message(&longest), longest);
-        assert_eq!(message(&format!("{longest}x")), format!("{}...", "é".repeat(252)));
+        let long = format!("a\n{}", "é".repeat(300));
+        assert_eq!(message(&long), format!("a {}...", "é".repeat(250)));
     }
 
     #[test]
-    fn details_end_after_65535_characters() {
-        let longest = "😀".repeat(MAX_DETAILS);
+    fn details_have_65535_characters_at_most() {
+        let longest = "😀".repeat(65_535);
         assert_eq!(details(&longest), longest);
-        assert_eq!(details(&format!("{longest}x")), longest);
+        assert_eq!(details(&format!("{longest}x")).chars().count(), 65_535);
     }
 }

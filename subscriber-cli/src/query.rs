@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use lavabus_protocol::{Cursor, Filter, Position, Record};
+use lavabus_protocol::{Cursor, Filter, Record};
+use lavabus_store::Reader;
 use lavabus_store::question::Selection as Wanted;
-use lavabus_store::{EventRow, Reader, StoreError};
 
 use crate::context::Context;
 use crate::database;
@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::filter::FilterArguments;
 use crate::format::{Format, Printer};
 use crate::listen::{Selection, time};
+use crate::question::cannot_read;
 
 /// So much is gathered before it is written, in bytes.
 const FULL: usize = 64 * 1024;
@@ -75,7 +76,6 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
 }
 
 fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<Exit, Failure> {
-    let cannot_read = |error: StoreError| database::cannot_read(reader.path(), &error);
     let printer = Printer::new(context.format.as_ref().unwrap_or(&Format::Plain), context.color).map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -91,19 +91,7 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
     };
     let programs = Selection::new(&programs, None, None)?;
     let (after, upto) = bounds(arguments, reader)?;
-    let epoch = reader.epoch().map_err(cannot_read)?;
-    let record = |row: &EventRow<'_>| Record {
-        topic: row.topic.to_owned(),
-        uuid: row.id,
-        datetime: row.sent.to_owned(),
-        username: row.user.to_owned(),
-        data: row.data.to_owned(),
-        cursor: Some(Cursor {
-            position: Some(Position { epoch, seq: row.seq }),
-            uuid: row.id,
-        }),
-        lab: Some(row.lab.to_owned()).filter(|lab| !lab.is_empty()),
-    };
+    let epoch = reader.epoch().map_err(cannot_read(reader))?;
     let is_page_after = arguments.after.is_some() && arguments.before.is_none();
     let all = arguments.limit == 0 || arguments.count_only;
     let limit = if all { usize::MAX } else { arguments.limit };
@@ -121,7 +109,7 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
         newest_first,
     };
     let selected = reader.select(wanted, |row| {
-        let record = record(&row);
+        let record = row.to_record(epoch);
         if !programs.wants(&record, context) {
             return ControlFlow::Continue(());
         }
@@ -139,7 +127,7 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
             false => ControlFlow::Break(()),
         }
     });
-    selected.map_err(cannot_read)?;
+    selected.map_err(cannot_read(reader))?;
     if let Some(failure) = failed {
         return Err(failure);
     }
@@ -155,10 +143,13 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
 
 /// Above which number and up to which number.
 fn bounds(arguments: &Arguments, reader: &Reader) -> Result<(u64, u64), Failure> {
-    let cannot_read = |error: StoreError| database::cannot_read(reader.path(), &error);
-    let at = |time: Timestamp| reader.seq_received_since(time.as_microsecond()).map_err(cannot_read);
+    let at = |time: Timestamp| {
+        reader
+            .seq_received_since(time.as_microsecond())
+            .map_err(cannot_read(reader))
+    };
     let of = |cursor: &Cursor| {
-        let found = reader.by_id(&cursor.uuid).map_err(cannot_read)?;
+        let found = reader.by_id(&cursor.uuid).map_err(cannot_read(reader))?;
         found.ok_or_else(|| {
             Failure::new(
                 Exit::NoSuchObject,

@@ -59,23 +59,13 @@ pub(crate) async fn ask(
     context: &Context,
     question: impl FnOnce(&Reader, &Context, i64) -> Result<Said, Failure> + Send + 'static,
 ) -> Result<Exit, Failure> {
-    let path = database.db.clone();
     let own = context.clone();
-    let asking = tokio::task::spawn_blocking(move || {
-        let reader = database::open(path)?;
-        question(&reader, &own, now_us())
-    });
-    let said = asking.await.map_err(|error| broken(&error))??;
+    let said = database::ask(database.db.clone(), move |reader| question(reader, &own, now_us())).await?;
     print(&said.text)?;
     for notice in &said.notices {
         context.notice(notice);
     }
     Ok(Exit::Success)
-}
-
-/// The thread that asks has ended without an answer.
-pub(crate) fn broken(error: &tokio::task::JoinError) -> Failure {
-    Failure::new(Exit::Internal, "cannot read the event database", error, "again")
 }
 
 /// A point in time as people write it.

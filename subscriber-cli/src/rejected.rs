@@ -12,7 +12,7 @@ mod printable;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use lavabus_store::RejectedMessage;
+use lavabus_store::{Reader, RejectedMessage};
 use serde::Serialize;
 
 use self::printable::printable;
@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::question::cannot_read;
 use crate::status::{Micros, as_json, print};
 
 /// So much of a frame is shown as text, in characters.
@@ -46,14 +47,9 @@ pub struct Arguments {
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let as_json = as_json(context, "rejected")?;
-    let reading = tokio::task::spawn_blocking(move || {
-        let reader = database::open(arguments.db)?;
-        let messages = reader.rejected(arguments.limit);
-        messages.map_err(|error| database::cannot_read(reader.path(), &error))
-    });
-    let messages = reading
-        .await
-        .map_err(|error| Failure::new(Exit::Internal, "cannot read the event database", error, "again"))??;
+    let limit = arguments.limit;
+    let ask = move |reader: &Reader| reader.rejected(limit).map_err(cannot_read(reader));
+    let messages = database::ask(arguments.db, ask).await?;
     if messages.is_empty() && arguments.limit > 0 {
         context.notice("no refused messages are kept");
     }
@@ -150,8 +146,6 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use lavabus_store::Reader;
-
     use super::*;
     use crate::status::tests::small_journal;
 

@@ -16,12 +16,13 @@ mod worker;
 use lavabus_protocol::{Event, JobId};
 use lavabus_store::Reader;
 use lavabus_store::projection::entity::Entity;
+use lavabus_store::question::Answer;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::question::{DatabaseArguments, Said, ask};
-use crate::table::duration_text;
+use crate::table::{Cell, Table, duration_text};
 
 /// What was not heard of for longer is marked. A day, in µs.
 const STALE_US: i64 = 24 * 3_600 * 1_000_000;
@@ -183,6 +184,24 @@ pub fn answer(subject: &Subject, reader: &Reader, context: &Context, now_us: i64
 /// How long nothing was heard of it, in µs.
 fn silent_us(entity: &Entity, now_us: i64) -> i64 {
     now_us.saturating_sub(entity.heard_us).max(0)
+}
+
+/// All that is known of the things of one name.
+fn in_full<V>(
+    columns: &'static [&'static str],
+    answer: &Answer<Vec<V>>,
+    row: impl Fn(&V) -> Vec<Cell>,
+    context: &Context,
+) -> Result<Said, Failure> {
+    let mut table = Table::new(columns);
+    answer.value.iter().for_each(|view| table.push(row(view)));
+    let text = table.to_records(context.format.as_ref(), context.color, "show")?;
+    Ok(Said::new(text, answer))
+}
+
+/// What is to be said where one of the things of this name is stale.
+fn may_be_otherwise(name: &str) -> String {
+    format!("nothing was heard of {name} for more than a day: it may be otherwise by now")
 }
 
 /// What is to be said of one that is stale.

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::listen::time;
+use crate::question::cannot_read;
 use crate::status::print;
 use crate::table::{Cell, Table};
 
@@ -64,11 +65,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         device: arguments.device,
         device_type: arguments.device_type,
     };
-    let ask = move |reader: &Reader| {
-        reader
-            .stats(&scope)
-            .map_err(|error| database::cannot_read(reader.path(), &error))
-    };
+    let ask = move |reader: &Reader| reader.stats(&scope).map_err(cannot_read(reader));
     let stats = database::ask(arguments.db, ask).await?;
     for notice in notices(&stats) {
         context.notice(notice);

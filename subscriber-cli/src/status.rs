@@ -23,6 +23,7 @@ use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
+use crate::question::cannot_read;
 
 /// How long a bus may take to answer.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -42,17 +43,16 @@ pub struct Arguments {
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let as_json = as_json(context, "status")?;
-    let reading = tokio::task::spawn_blocking(move || {
-        let reader = database::open(arguments.db)?;
-        read(&reader).map_err(|error| database::cannot_read(reader.path(), &error))
-    });
-    let mut buses = Vec::new();
-    for bus in &context.buses {
-        buses.push(ask(bus).await);
-    }
-    let mut report = reading
-        .await
-        .map_err(|error| Failure::new(Exit::Internal, "cannot read the event database", error, "again"))??;
+    let reading = database::ask(arguments.db, |reader| read(reader).map_err(cannot_read(reader)));
+    let answering = async {
+        let mut buses = Vec::new();
+        for bus in &context.buses {
+            buses.push(ask(bus).await);
+        }
+        buses
+    };
+    let (report, buses) = tokio::join!(reading, answering);
+    let mut report = report?;
     report.bus = buses;
     let text = if as_json {
         report.to_json_line()

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use lavabus_store::question::timeline::{MOST_EVENTS, Subject, timeline};
 use lavabus_store::question::{Mentions, UNREAD_EVENTS};
-use lavabus_store::{Reader, RefKind, StoreError};
+use lavabus_store::{Reader, RefKind};
 
 use self::report::Style;
 use crate::context::Context;
@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::listen::time;
+use crate::question::cannot_read;
 use crate::status::print;
 
 /// Show what happened to a job, a device, a request …, in order, and what came of it
@@ -80,8 +81,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
 }
 
 fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reader) -> Result<Exit, Failure> {
-    let cannot_read = |error: StoreError| database::cannot_read(reader.path(), &error);
-    let mentions = reader.mentions().map_err(cannot_read)?;
+    let mentions = reader.mentions().map_err(cannot_read(reader))?;
     if mentions.left_out() > 0 {
         context.notice(format_args!(
             "the newest {} events are not taken in yet: the database is more than {UNREAD_EVENTS} behind; again in a moment",
@@ -89,7 +89,7 @@ fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reade
         ));
     }
     let subject = subject(&arguments.id, &mentions, reader)?;
-    let epoch = reader.epoch().map_err(cannot_read)?;
+    let epoch = reader.epoch().map_err(cannot_read(reader))?;
     let subjects = match (arguments.last, arguments.previous) {
         (None, None) => vec![subject],
         (Some(count), _) => parts(&subject, 0, count, &mentions, reader)?,
@@ -99,10 +99,15 @@ fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reade
     let mut is_first = true;
     for subject in subjects {
         let after = match since(arguments, &subject).filter(|_| !is_all) {
-            Some(since) => reader.seq_received_since(since.as_microsecond()).map_err(cannot_read)? - 1,
+            Some(since) => {
+                reader
+                    .seq_received_since(since.as_microsecond())
+                    .map_err(cannot_read(reader))?
+                    - 1
+            }
             None => 0,
         };
-        let mut story = mentions.story(&subject, after).map_err(cannot_read)?;
+        let mut story = mentions.story(&subject, after).map_err(cannot_read(reader))?;
         if story.is_cut {
             context.notice(format_args!(
                 "{subject} has more than {MOST_EVENTS} events: the newest are shown; --since shows fewer"
@@ -127,8 +132,7 @@ fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reade
 
 /// What the id means.
 fn subject(text: &str, mentions: &Mentions<'_>, reader: &Reader) -> Result<Subject, Failure> {
-    let cannot_read = |error: StoreError| database::cannot_read(reader.path(), &error);
-    let known = mentions.known(Subject::meant_by(text)).map_err(cannot_read)?;
+    let known = mentions.known(Subject::meant_by(text)).map_err(cannot_read(reader))?;
     match known.as_slice() {
         [subject] => Ok(subject.clone()),
         [] => Err(Failure::new(
@@ -166,9 +170,7 @@ fn parts(
         ));
     }
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let parts = mentions
-        .latest(subject, skip, count)
-        .map_err(|error| database::cannot_read(reader.path(), &error))?;
+    let parts = mentions.latest(subject, skip, count).map_err(cannot_read(reader))?;
     match parts.is_empty() {
         false => Ok(parts),
         true => Err(Failure::new(

@@ -15,6 +15,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 mod cli;
+mod disk;
 mod events_of;
 mod in_process;
 mod message;
@@ -32,6 +33,7 @@ use lavabus_store::Reader;
 use tempfile::TempDir;
 
 pub use self::cli::{CLOSED_PORT, Cli, Ended, RunningCli};
+pub use self::disk::{fill, own_disk};
 pub use self::events_of::{PlainPublisher, push_events_of};
 pub use self::in_process::RunningPublisher;
 pub use self::message::{Message, captured, version_1};

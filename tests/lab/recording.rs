@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use lavabus_store::{Gap, Journal, NewEvent, Options, Reader, Source};
+use lavabus_store::{Gap, Journal, Options, Reader, Source};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -81,16 +81,7 @@ impl Recording {
         Reader::open(&self.0)
             .unwrap()
             .scan(0, status.head, |row| {
-                let event = NewEvent {
-                    id: &row.id,
-                    received_us: row.received_us,
-                    topic: row.topic,
-                    sent: row.sent,
-                    user: row.user,
-                    data: row.data,
-                    lab: row.lab,
-                };
-                group.append(&event).unwrap();
+                group.append(&row.new_event()).unwrap();
                 ControlFlow::Continue(())
             })
             .unwrap();

@@ -23,6 +23,7 @@
 //! ```
 
 mod events;
+mod past;
 mod question;
 mod queue;
 
@@ -33,6 +34,7 @@ use lavabus_protocol::Record;
 use lavabus_protocol::event::state;
 use tokio::time::Instant;
 
+pub use self::past::LOOK_BACK;
 pub use self::question::Question;
 pub use self::queue::Questions;
 use crate::answer::Explanation;

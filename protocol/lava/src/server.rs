@@ -1,24 +1,25 @@
 //! A LAVA server and the questions to it.
 
+mod requests;
+mod results;
+mod socket;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 
 use dxr::Value;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderValue;
-use reqwest::{Client, RequestBuilder, Url};
-use reqwest_websocket::Upgrade;
+use reqwest::{Client, Url};
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
-use crate::answer::{Answer, Device, Explanation, Failure, Job, LogLine, SubmittedJob, TestCase, Worker};
+use self::requests::{PAGES, REST_UNKNOWN, unwritable};
+use crate::answer::{Answer, Device, Explanation, Failure, Job, SubmittedJob, Worker};
 use crate::error::ServerError;
-use crate::events::{self, EventSocket};
-use crate::http::{self, ANSWER_LIMIT, LOG_LIMIT, Reply};
+use crate::http::{self, ANSWER_LIMIT, Reply};
 use crate::identity::Identity;
-use crate::logs;
-use crate::secrets::Secrets;
 use crate::xml_rpc::{self, Outcome, member};
 use crate::yaml::{Document, Item};
 
@@ -44,16 +45,6 @@ struct Inner {
     user: OnceCell<Option<String>>,
     rest: AtomicU8,
 }
-
-const REST_UNKNOWN: u8 = 0;
-const REST_THERE: u8 = 1;
-/// Not there when it was asked for, by an answer that may be of somebody in the way. Missing once XML-RPC answers.
-const REST_UNSEEN: u8 = 2;
-const REST_MISSING: u8 = 3;
-
-/// Objects of one page, and how many pages are read.
-const PAGE: usize = 500;
-const PAGES: usize = 400;
 
 /// Of so many jobs one search asks the sub ids.
 const SUB_IDS: usize = 20;
@@ -424,416 +415,6 @@ impl Server {
         self.xml_rpc("scheduler.jobs.cancel", vec![text(id)], &what).await?;
         Ok(())
     }
-
-    /// The log from a line on, counted from 0. Empty: no more lines yet, or the job does not run yet, or there is no such
-    /// job: the server tells no difference. A line still being written is left out; the next one to ask for is
-    /// `start_line` + the lines returned.
-    pub async fn logs(&self, id: &str, start_line: u64) -> Result<Vec<LogLine>, ServerError> {
-        let what = job_name(id)?;
-        if !is_sub_id(id) {
-            let query = [("start", start_line.to_string())];
-            match self.rest_within(&["jobs", id, "logs"], &query, &what, LOG_LIMIT).await {
-                Ok(Some(reply)) => return Ok(logs::read(&reply.body)),
-                Err(ServerError::NotFound { .. }) => return Ok(Vec::new()),
-                Ok(None) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let start = i32::try_from(start_line).unwrap_or(i32::MAX);
-        let params = vec![text(id), Value::Integer(start)];
-        let request = self.call(&self.inner.client, "scheduler.jobs.logs", params).await?;
-        let (value, reply) = self.ask(request, &what, LOG_LIMIT).await?;
-        // A pair: whether the job is finished, and the text. No log yet: "[]".
-        match &value {
-            Value::Array(pair) => match pair.get(1).and_then(xml_rpc::text) {
-                Some(log) if log.trim() == "[]" => Ok(Vec::new()),
-                Some(log) => Ok(logs::read(&log)),
-                None => Err(reply.unexpected()),
-            },
-            _ => Err(reply.unexpected()),
-        }
-    }
-
-    /// All test cases of a job, in the server's order.
-    pub async fn tests(&self, id: &str) -> Result<Vec<TestCase>, ServerError> {
-        let what = job_name(id)?;
-        let ordering = [("ordering", "id".to_owned())];
-        if !is_sub_id(id)
-            && let Some(suites) = self.pages(&["jobs", id, "suites"], &ordering, &what).await?
-        {
-            let cases = self
-                .pages(&["jobs", id, "tests"], &ordering, &what)
-                .await?
-                .unwrap_or_default();
-            let name_of = |suite: &str| {
-                let found = suites
-                    .iter()
-                    .find(|item| json_text(item, "id").as_deref() == Some(suite));
-                found.and_then(|item| json_text(item, "name"))
-            };
-            let case = |case: &Json| {
-                let suite = json_text(case, "suite").unwrap_or_default();
-                Some(TestCase {
-                    suite: name_of(&suite).unwrap_or(suite),
-                    name: json_text(case, "name")?,
-                    result: json_text(case, "result")?,
-                })
-            };
-            return Ok(cases.iter().filter_map(case).collect());
-        }
-        let (value, reply) = self
-            .xml_rpc("results.get_testjob_results_yaml", vec![text(id)], &what)
-            .await?;
-        let yaml = xml_rpc::text(&value).ok_or_else(|| reply.unexpected())?;
-        let document = Document::read(&yaml).map_err(|_| reply.unexpected())?;
-        let case = |item: Item<'_>| {
-            let text = |name: &str| item.get(name).and_then(Item::text).map(str::to_owned);
-            Some(TestCase {
-                suite: text("suite").unwrap_or_default(),
-                name: text("name")?,
-                result: text("result")?,
-            })
-        };
-        Ok(document
-            .iter()
-            .flat_map(|document| document.root().items())
-            .filter_map(case)
-            .collect())
-    }
-
-    /// The results as JUnit XML, made by the server. Needs REST. Of a sub id too, once the job has results: they tell
-    /// its database id.
-    pub async fn junit(&self, id: &str) -> Result<String, ServerError> {
-        let what = job_name(id)?;
-        let database_id = if is_sub_id(id) {
-            self.database_id(id, &what).await?
-        } else {
-            id.to_owned()
-        };
-        let reply = self
-            .rest_within(&["jobs", &database_id, "junit"], &[], &what, LOG_LIMIT)
-            .await?;
-        let reply = match reply {
-            Some(reply) => reply,
-            None => return Err(self.no_rest("JUnit results").await),
-        };
-        if !reply.body.trim_start().starts_with('<') {
-            return Err(reply.unexpected());
-        }
-        Ok(reply.body)
-    }
-
-    /// REST knows database ids only; a job's test suites carry it.
-    async fn database_id(&self, sub_id: &str, what: &str) -> Result<String, ServerError> {
-        let method = "results.get_testjob_suites_list_yaml";
-        let (value, reply) = self.xml_rpc(method, vec![text(sub_id)], what).await?;
-        let yaml = xml_rpc::text(&value).ok_or_else(|| reply.unexpected())?;
-        let document = Document::read(&yaml).map_err(|_| reply.unexpected())?;
-        let job = document.as_ref().and_then(|document| {
-            let job = document.root().items().find_map(|suite| suite.get("job"))?;
-            job.text().map(str::to_owned)
-        });
-        job.filter(|job| !is_sub_id(job) && job_name(job).is_ok())
-            .ok_or_else(|| ServerError::NotFound {
-                what: format!("a result of {what}"),
-            })
-    }
-
-    /// Where events come from over ZeroMQ: the identity's `events.uri` if it is `tcp://`, else what the server says,
-    /// with the server's host for `*`.
-    pub async fn events_socket(&self) -> Result<String, ServerError> {
-        if let Some(uri) = &self.inner.identity.events.uri
-            && uri.starts_with("tcp://")
-        {
-            return Ok(uri.clone());
-        }
-        let method = "scheduler.get_publisher_event_socket";
-        let (value, reply) = self.xml_rpc(method, Vec::new(), method).await?;
-        let socket = xml_rpc::text(&value).ok_or_else(|| reply.unexpected())?;
-        let host = self.uri().host_str().unwrap_or("localhost");
-        let any = ["*", "0.0.0.0", "[::]"];
-        let of_host = any.iter().find_map(|any| {
-            let port = socket.strip_prefix("tcp://")?.strip_prefix(any)?;
-            port.starts_with(':').then(|| format!("tcp://{host}{port}"))
-        });
-        Ok(of_host.unwrap_or(socket))
-    }
-
-    /// Opens the WebSocket: the identity's `events.uri` if it is `ws(s)://` or `http(s)://`, else `ws/` of the server.
-    /// The token goes with it. A token that is not good is told by the first frame, not here.
-    ///
-    /// # Errors
-    ///
-    /// [`ServerError::Unexpected`] with its status if something else than a WebSocket is there, also if it is 401, 403 or
-    /// 404: LAVA refuses after the handshake only. As with any request otherwise.
-    pub async fn web_socket(&self) -> Result<EventSocket, ServerError> {
-        let user = self.user().await?;
-        let url = self.web_socket_url();
-        let secrets = self.secrets();
-        let request = self.signed(self.inner.client.get(url), user.as_deref());
-        let timeout = self.inner.identity.timeout;
-        let open = async {
-            let began = std::time::Instant::now();
-            let response = request.upgrade().send().await;
-            let response = response.map_err(|error| events::ended(&error, &secrets))?;
-            if response.status() != reqwest::StatusCode::SWITCHING_PROTOCOLS {
-                let reply = Reply::read(response.into_inner(), ANSWER_LIMIT, began, secrets.clone()).await?;
-                return Err(reply.handshake_refusal());
-            }
-            let socket = response.into_websocket().await;
-            socket.map_err(|error| events::ended(&error, &secrets))
-        };
-        let socket = tokio::time::timeout(timeout, open)
-            .await
-            .map_err(|_| ServerError::Unavailable {
-                cause: "no answer in time".to_owned(),
-            })??;
-        Ok(EventSocket::new(socket, secrets))
-    }
-
-    fn web_socket_url(&self) -> Url {
-        let uri = self.inner.identity.events.uri.as_deref();
-        let named = uri.and_then(|uri| Url::parse(uri).ok());
-        match named.filter(|url| matches!(url.scheme(), "ws" | "wss" | "http" | "https")) {
-            Some(mut url) => {
-                // LAVA answers at /ws/ only: /ws is 404.
-                let path = url.path().trim_end_matches('/');
-                let path = if path.is_empty() {
-                    "/ws/".to_owned()
-                } else {
-                    format!("{path}/")
-                };
-                url.set_path(&path);
-                url
-            }
-            None => self.path(&["ws", ""]),
-        }
-    }
-}
-
-/// How requests are made; shared with the submission.
-impl Server {
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.inner.identity
-    }
-
-    /// What no text of an error may hold.
-    pub(crate) fn secrets(&self) -> Secrets {
-        let asked = || self.inner.user.get().and_then(Option::as_deref);
-        let identity = &self.inner.identity;
-        Secrets::of(identity, identity.username.as_deref().or_else(asked))
-    }
-
-    pub(crate) fn token_header(&self) -> Option<&HeaderValue> {
-        self.inner.token.as_ref()
-    }
-
-    /// None: not known yet.
-    pub(crate) fn has_rest(&self) -> Option<bool> {
-        match self.inner.rest.load(Ordering::Relaxed) {
-            REST_THERE => Some(true),
-            REST_MISSING => Some(false),
-            _ => None,
-        }
-    }
-
-    fn path(&self, segments: &[&str]) -> Url {
-        let mut url = self.uri().clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
-    }
-
-    /// `api/v0.2/…/`
-    pub(crate) fn api(&self, segments: &[&str]) -> Url {
-        let path: Vec<&str> = ["api", "v0.2"].iter().chain(segments).chain(&[""]).copied().collect();
-        self.path(&path)
-    }
-
-    async fn rest(&self, path: &[&str], query: &[(&str, String)], what: &str) -> Result<Option<Reply>, ServerError> {
-        self.rest_within(path, query, what, ANSWER_LIMIT).await
-    }
-
-    /// GET of the REST API: a 2xx answer. None: the server has no such API.
-    async fn rest_within(
-        &self,
-        path: &[&str],
-        query: &[(&str, String)],
-        what: &str,
-        limit: usize,
-    ) -> Result<Option<Reply>, ServerError> {
-        if self.has_rest() == Some(false) {
-            return Ok(None);
-        }
-        let mut url = self.api(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let reply = self.get(url, limit).await?;
-        self.note_rest(&reply);
-        if reply.status.is_success() {
-            return Ok(Some(reply));
-        }
-        // Neither LAVA's word nor JSON of a gateway: perhaps there is no such API.
-        let is_nobodys = reply.status == reqwest::StatusCode::NOT_FOUND && !reply.is_json();
-        if is_nobodys && self.has_rest().is_none() && !self.probe_rest().await? {
-            return Ok(None);
-        }
-        Err(reply.rest_refusal(what))
-    }
-
-    /// Only LAVA itself answers 2xx with JSON there: from then on the API is known to be there.
-    pub(crate) fn note_rest(&self, reply: &Reply) {
-        if self.has_rest() != Some(true) && reply.status.is_success() && reply.is_json() {
-            self.inner.rest.store(REST_THERE, Ordering::Relaxed);
-        }
-    }
-
-    async fn get(&self, url: Url, limit: usize) -> Result<Reply, ServerError> {
-        http::get(
-            &self.inner.client,
-            self.identity(),
-            url,
-            self.token_header(),
-            limit,
-            &self.secrets(),
-        )
-        .await
-    }
-
-    /// Whether the root of the API is there.
-    async fn probe_rest(&self) -> Result<bool, ServerError> {
-        let root = self.get(self.api(&[]), ANSWER_LIMIT).await?;
-        self.note_rest(&root);
-        if self.has_rest() == Some(true) {
-            return Ok(true);
-        }
-        if root.status.is_success() {
-            return Err(root.unexpected());
-        }
-        if root.status != reqwest::StatusCode::NOT_FOUND || (root.is_json() && !root.is_not_found_by_rest()) {
-            return Err(root.rest_refusal("the REST API"));
-        }
-        // Nothing to do where something else is known by now.
-        let rest = &self.inner.rest;
-        let _ = rest.compare_exchange(REST_UNKNOWN, REST_UNSEEN, Ordering::Relaxed, Ordering::Relaxed);
-        Ok(false)
-    }
-
-    /// That the API is missing, if XML-RPC shows that LAVA is there at all.
-    async fn no_rest(&self, what: &str) -> ServerError {
-        if self.has_rest() != Some(false)
-            && let Err(error) = self.xml_rpc("system.version", Vec::new(), "system.version").await
-        {
-            return error;
-        }
-        ServerError::NotFound {
-            what: format!("{what} (the server has no REST API v0.2)"),
-        }
-    }
-
-    /// The first page of a list.
-    async fn page(&self, path: &[&str], query: &[(&str, String)], what: &str) -> Result<Vec<Json>, ServerError> {
-        self.page_at(path, query, (PAGE, 0), what).await
-    }
-
-    /// One page of a list: so many objects from an offset on.
-    async fn page_at(
-        &self,
-        path: &[&str],
-        query: &[(&str, String)],
-        (limit, offset): (usize, usize),
-        what: &str,
-    ) -> Result<Vec<Json>, ServerError> {
-        let mut query = query.to_vec();
-        query.push(("limit", limit.to_string()));
-        query.push(("offset", offset.to_string()));
-        let Some(reply) = self.rest(path, &query, what).await? else {
-            return Err(self.no_rest(what).await);
-        };
-        match reply.json()?.get_mut("results") {
-            Some(Json::Array(results)) => Ok(std::mem::take(results)),
-            _ => Err(reply.unexpected()),
-        }
-    }
-
-    /// All pages of a list. None: no REST.
-    async fn pages(
-        &self,
-        path: &[&str],
-        query: &[(&str, String)],
-        what: &str,
-    ) -> Result<Option<Vec<Json>>, ServerError> {
-        let mut all = Vec::new();
-        for _ in 0..PAGES {
-            let mut query = query.to_vec();
-            query.push(("limit", PAGE.to_string()));
-            query.push(("offset", all.len().to_string()));
-            let Some(reply) = self.rest(path, &query, what).await? else {
-                return Ok(None);
-            };
-            let mut page = reply.json()?;
-            // A server may give less than was asked for: `next` tells whether there is more.
-            let more = page.get("next").is_some_and(|next| !next.is_null());
-            let Some(Json::Array(results)) = page.get_mut("results") else {
-                return Err(reply.unexpected());
-            };
-            let empty = results.is_empty();
-            all.append(results);
-            if !more || empty {
-                break;
-            }
-        }
-        Ok(Some(all))
-    }
-
-    /// An XML-RPC call, signed, ready to be sent.
-    pub(crate) async fn call(
-        &self,
-        client: &Client,
-        method: &str,
-        params: Vec<Value>,
-    ) -> Result<RequestBuilder, ServerError> {
-        let user = self.user().await?;
-        let request = xml_rpc::request(client, self.path(&["RPC2"]), method, params).map_err(|_| unwritable())?;
-        Ok(self.signed(request, user.as_deref()))
-    }
-
-    async fn xml_rpc(&self, method: &str, params: Vec<Value>, what: &str) -> Result<(Value, Reply), ServerError> {
-        let request = self.call(&self.inner.client, method, params).await?;
-        self.ask(request, what, ANSWER_LIMIT).await
-    }
-
-    async fn ask(&self, request: RequestBuilder, what: &str, limit: usize) -> Result<(Value, Reply), ServerError> {
-        let (outcome, reply) = self.outcome(request, limit).await?;
-        Ok((outcome.value(what)?, reply))
-    }
-
-    async fn outcome(&self, request: RequestBuilder, limit: usize) -> Result<(Outcome, Reply), ServerError> {
-        let answer = xml_rpc::send(request, self.identity().timeout, limit, self.secrets()).await?;
-        // LAVA is there, so its REST API is not. Nothing to do where something else is known by now.
-        let rest = &self.inner.rest;
-        let _ = rest.compare_exchange(REST_UNSEEN, REST_MISSING, Ordering::Relaxed, Ordering::Relaxed);
-        Ok(answer)
-    }
-
-    /// `Authorization: Basic user:token`, as XML-RPC and the WebSocket want it.
-    fn signed(&self, request: RequestBuilder, user: Option<&str>) -> RequestBuilder {
-        match (user, &self.inner.identity.token) {
-            (Some(user), Some(token)) => request.basic_auth(user, Some(token.expose())),
-            _ => request,
-        }
-    }
-
-    /// The user of the token: named, or asked for once.
-    async fn user(&self) -> Result<Option<String>, ServerError> {
-        let identity = &self.inner.identity;
-        if identity.token.is_none() || identity.username.is_some() {
-            return Ok(identity.username.clone());
-        }
-        self.inner.user.get_or_try_init(|| self.whoami()).await.cloned()
-    }
 }
 
 fn answer<T>(reply: &Reply, value: T) -> Answer<T> {
@@ -892,13 +473,6 @@ fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| naive().map(|zoned| zoned.timestamp()))
 }
 
-fn unwritable() -> ServerError {
-    ServerError::Unexpected {
-        status: None,
-        excerpt: "the text holds characters that XML cannot".to_owned(),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -919,21 +493,6 @@ mod tests {
             server.api(&["devices", "a b?c"]).as_str(),
             "https://lab.example.com/lava/api/v0.2/devices/a%20b%3Fc/"
         );
-        assert_eq!(server.web_socket_url().as_str(), "https://lab.example.com/lava/ws/");
-    }
-
-    #[test]
-    fn the_web_socket_of_the_identity() {
-        let mut identity = Identity::anonymous("https://a/").unwrap();
-        for (named, expected) in [
-            ("wss://events.example.com", "wss://events.example.com/ws/"),
-            ("ws://b:8001/ws", "ws://b:8001/ws/"),
-            ("http://b/x/ws/", "http://b/x/ws/"),
-            ("tcp://b:5500", "https://a/ws/"),
-        ] {
-            identity.events.uri = Some(named.to_owned());
-            assert_eq!(Server::new(&identity).unwrap().web_socket_url().as_str(), expected);
-        }
     }
 
     #[test]

@@ -10,10 +10,33 @@
 //! As everywhere, a key that is missing or of an unexpected type is `None`. The JSON Schemas in `docs/schemas` say what
 //! a sender shall write.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::JobId;
 use super::fields::Fields;
+
+/// A fault's message is no longer, in characters.
+pub const MAX_MESSAGE: usize = 255;
+/// Details and other long texts are no longer, in characters.
+pub const MAX_DETAILS: usize = 65_535;
+
+/// A text of at most so many characters, 3 or more: of a longer one its beginning and `...`.
+///
+/// ```
+/// use lavabus_protocol::event::shorten;
+///
+/// assert_eq!(shorten("no power", 8), "no power");
+/// assert_eq!(shorten("no power at all", 8), "no po...");
+/// ```
+pub fn shorten(text: &str, characters: usize) -> Cow<'_, str> {
+    if text.len() <= characters || text.char_indices().nth(characters).is_none() {
+        return text.into();
+    }
+    let kept = text.chars().take(characters.saturating_sub(3));
+    Cow::Owned(kept.chain("...".chars()).collect())
+}
 
 /// One try at something on a device, ended. Appended, never replaced.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,7 +91,7 @@ pub struct Stage {
 pub struct Fault {
     /// What it is about: `device/NAME`, `worker/NAME`, `job/ID`, or any other name.
     pub subject: Option<String>,
-    /// One line, 255 characters at most.
+    /// One line, [`MAX_MESSAGE`] characters at most.
     pub message: Option<String>,
     /// More, for administrators.
     pub details: Option<String>,
@@ -228,6 +251,33 @@ pub mod error_type {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn characters_are_counted_not_bytes() {
+        let longest = "é".repeat(MAX_MESSAGE);
+        assert_eq!(shorten(&longest, MAX_MESSAGE), longest);
+        let shortened = shorten(&format!("{longest}x"), MAX_MESSAGE).into_owned();
+        assert_eq!(shortened, format!("{}...", "é".repeat(252)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_kept_or_shortened(text in "\\PC{0,40}", characters in 3..40_usize) {
+            let shortened = shorten(&text, characters);
+            if text.chars().count() <= characters {
+                prop_assert_eq!(shortened, &*text);
+            } else {
+                prop_assert_eq!(shortened.chars().count(), characters);
+                prop_assert!(text.starts_with(shortened.strip_suffix("...").unwrap_or("?")));
+            }
         }
     }
 }

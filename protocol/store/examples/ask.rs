@@ -1,5 +1,5 @@
-//! How long each question takes: `cargo run --release -p lavabus-store --example ask -- PATH`, on a database of
-//! the example `fill`.
+//! How long each question takes: `cargo run --release -p lavabus-store --example ask -- PATH`, on a database that the
+//! example `history` of the workspace has made.
 
 use std::ops::ControlFlow;
 use std::time::Instant;

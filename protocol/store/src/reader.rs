@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lavabus_protocol::{Epoch, EventId, SnapshotScope};
+use lavabus_protocol::{Cursor, Envelope, Epoch, EventId, Position, Record, SnapshotScope};
 use nix::unistd::{AccessFlags, access};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::error::{OpenError, StoreError};
-use crate::journal::has_content;
+use crate::journal::{NewEvent, has_content};
 use crate::migration::{self, MIGRATIONS, with_suffix};
 use crate::projection::{self, Snapshot};
 use crate::rejected::{RejectedMessage, decode_frames};
@@ -62,7 +62,44 @@ pub struct Event {
     pub lab: String,
 }
 
-impl EventRow<'_> {
+impl<'a> EventRow<'a> {
+    /// Its five frames, as they were checked when it was taken.
+    pub fn envelope(&self) -> Envelope<'a> {
+        Envelope {
+            topic: self.topic,
+            uuid: self.id,
+            datetime: self.sent,
+            username: self.user,
+            data: self.data,
+        }
+    }
+
+    /// The event on its own, with its place among the numbers of `epoch`, its database's, as cursor, and its lab if it
+    /// has one.
+    pub fn to_record(&self, epoch: Epoch) -> Record {
+        Record {
+            cursor: Some(Cursor {
+                position: Some(Position { epoch, seq: self.seq }),
+                uuid: self.id,
+            }),
+            lab: Some(self.lab.to_owned()).filter(|lab| !lab.is_empty()),
+            ..self.envelope().into()
+        }
+    }
+
+    /// As it is appended to another database.
+    pub fn new_event(&self) -> NewEvent<'_> {
+        NewEvent {
+            id: &self.id,
+            received_us: self.received_us,
+            topic: self.topic,
+            sent: self.sent,
+            user: self.user,
+            data: self.data,
+            lab: self.lab,
+        }
+    }
+
     /// A copy that outlives the visit.
     pub fn to_event(&self) -> Event {
         Event {

@@ -237,3 +237,28 @@ fn keys_of_other_versions_have_no_time() {
         );
     }
 }
+
+#[test]
+fn a_row_can_be_taken_out() {
+    let lab = Lab::new();
+    let mut journal = lab.journal();
+    append(&mut journal, 1..3);
+    let in_a_lab = Event {
+        lab: "staging".to_owned(),
+        ..event(3)
+    };
+    let mut group = journal.group().unwrap();
+    group.append(&new_event(&in_a_lab)).unwrap();
+    group.commit().unwrap();
+    let (reader, epoch) = (lab.reader(), *journal.epoch());
+    for (number, lab) in [(1, None), (3, Some("staging"))] {
+        let (kept, made) = (reader.event(number).unwrap().unwrap(), event(number));
+        let record = kept.row().to_record(epoch);
+        let texts = [&record.topic, &record.datetime, &record.username, &record.data];
+        assert_eq!(texts, [&made.topic, &made.sent, &made.user, &made.data]);
+        assert_eq!((record.uuid, record.lab.as_deref()), (made.id, lab));
+        assert_eq!(record.envelope(), kept.row().envelope());
+        let cursor = record.cursor.unwrap().to_string();
+        assert_eq!(cursor, format!("{epoch}/{number}/{}", made.id));
+    }
+}

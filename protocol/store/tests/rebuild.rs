@@ -122,6 +122,16 @@ fn told(number: u64, kind: &str, data: &str, late: i64) -> Event {
     }
 }
 
+/// In turn the end of a job, a fault and a result.
+fn job_fault_or_result(number: u64, fault: &str, result: &str) -> Event {
+    let job = format!(r#"{{"job": {number}, "device": "d", "state": "Finished", "health": "Complete"}}"#);
+    match number % 3 {
+        0 => told(number, "testjob", &job, 0),
+        1 => told(number, "fault", fault, 0),
+        _ => told(number, "result", result, 0),
+    }
+}
+
 /// Deletes the oldest events, at most this many.
 fn prune(journal: &mut Journal, events: u64) {
     let keep_nothing = Retention {
@@ -191,20 +201,9 @@ proptest! {
 fn rows_that_are_cut_at_a_hundred_are_the_same_after_a_rebuild() {
     let lab = Lab::new();
     let mut journal = lab.journal();
-    let event = |number: u64| match number % 3 {
-        0 => told(
-            number,
-            "testjob",
-            &format!(r#"{{"job": {number}, "device": "d", "state": "Finished", "health": "Complete"}}"#),
-            0,
-        ),
-        1 => told(
-            number,
-            "fault",
-            &format!(r#"{{"subject": "x", "message": "m{number}"}}"#),
-            0,
-        ),
-        _ => told(number, "result", r#"{"testcase": "t", "outcome": "PASSED"}"#, 0),
+    let event = |number: u64| {
+        let fault = format!(r#"{{"subject": "x", "message": "m{number}"}}"#);
+        job_fault_or_result(number, &fault, r#"{"testcase": "t", "outcome": "PASSED"}"#)
     };
     keep(&mut journal, &(1..=450).map(event).collect::<Vec<_>>());
     project_all(&mut journal, 1000);
@@ -232,20 +231,9 @@ fn rows_that_are_cut_at_a_hundred_are_the_same_after_a_rebuild() {
 fn a_damaged_database_keeps_what_outlives_its_events() {
     let lab = Lab::new();
     let mut journal = lab.journal();
-    let event = |number: u64| match number % 3 {
-        0 => told(
-            number,
-            "testjob",
-            &format!(r#"{{"job": {number}, "device": "d", "state": "Finished", "health": "Complete"}}"#),
-            0,
-        ),
-        1 => told(number, "fault", r#"{"subject": "x", "message": "m"}"#, 0),
-        _ => told(
-            number,
-            "result",
-            &format!(r#"{{"testcase": "t", "outcome": "PASSED", "run": "r{number}"}}"#),
-            0,
-        ),
+    let event = |number: u64| {
+        let result = format!(r#"{{"testcase": "t", "outcome": "PASSED", "run": "r{number}"}}"#);
+        job_fault_or_result(number, r#"{"subject": "x", "message": "m"}"#, &result)
     };
     keep(&mut journal, &(1..=30).map(event).collect::<Vec<_>>());
     project_all(&mut journal, 1000);

@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lavabus_protocol::{Cursor, Position, Record};
 use lavabus_store::{EventRow, Reader};
 
 use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::question::cannot_read;
 
 /// So many events are read in one transaction, so that the writer's log does not grow meanwhile.
 const CHUNK: u64 = 10_000;
@@ -54,9 +54,8 @@ fn create(path: &Path) -> Result<File, Failure> {
 }
 
 fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<u64, Failure> {
-    let unreadable = |error| database::cannot_read(reader.path(), &error);
-    let epoch = reader.epoch().map_err(unreadable)?;
-    let head = reader.head().map_err(unreadable)?;
+    let epoch = reader.epoch().map_err(cannot_read(reader))?;
+    let head = reader.head().map_err(cannot_read(reader))?;
     let (mut after, mut events) = (0, 0);
     while after < head {
         let mut written = Ok(());
@@ -64,8 +63,7 @@ fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<
             if lab.is_some_and(|lab| lab != row.lab) {
                 return ControlFlow::Continue(());
             }
-            let position = Position { epoch, seq: row.seq };
-            written = writeln!(out, "{}", record(row, position).to_json_line());
+            written = writeln!(out, "{}", row.to_record(epoch).to_json_line());
             events += u64::from(written.is_ok());
             match written {
                 Ok(()) => ControlFlow::Continue(()),
@@ -73,28 +71,13 @@ fn write_all(reader: &Reader, lab: Option<&str>, out: &mut dyn Write) -> Result<
             }
         };
         // Events that were pruned meanwhile leave a stretch without any.
-        let oldest = reader.oldest().map_err(unreadable)?.unwrap_or(1);
+        let oldest = reader.oldest().map_err(cannot_read(reader))?.unwrap_or(1);
         let from = after.max(oldest - 1);
         let upto = (from + CHUNK).min(head);
-        reader.scan(from, upto, visit).map_err(unreadable)?;
+        reader.scan(from, upto, visit).map_err(cannot_read(reader))?;
         written.map_err(|error| Failure::output(&error))?;
         after = upto;
     }
     out.flush().map_err(|error| Failure::output(&error))?;
     Ok(events)
-}
-
-fn record(row: EventRow<'_>, position: Position) -> Record {
-    Record {
-        topic: row.topic.to_owned(),
-        uuid: row.id,
-        datetime: row.sent.to_owned(),
-        username: row.user.to_owned(),
-        data: row.data.to_owned(),
-        cursor: Some(Cursor {
-            position: Some(position),
-            uuid: row.id,
-        }),
-        lab: (!row.lab.is_empty()).then(|| row.lab.to_owned()),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use crate::context::Context;
 use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::lines::numbered;
+use crate::question::cannot_read;
 use crate::record::file::received_us;
 
 /// Events that are committed together.
@@ -123,19 +125,16 @@ impl Source {
 
     fn read(self, import: &mut Import, context: &Context) -> Result<(), Failure> {
         match self {
-            Source::Lines(mut input, name) => lines(&mut *input, &name, import, context),
+            Source::Lines(input, name) => lines(input, &name, import, context),
             Source::Own(file) => own(&file, import, context),
             Source::ReactoBus(file) => messages(&file, import, context),
         }
     }
 }
 
-fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Context) -> Result<(), Failure> {
-    // A line of the largest event there can be, as JSON inside a string, and some.
-    const LONGEST: u64 = 8 << 20;
-    for number in 1_u64.. {
-        let mut line = Vec::new();
-        let read = input.take(LONGEST).read_until(b'\n', &mut line).map_err(|error| {
+fn lines(input: impl BufRead, name: &str, import: &mut Import, context: &Context) -> Result<(), Failure> {
+    for line in numbered(input) {
+        let line = line.map_err(|error| {
             Failure::new(
                 Exit::Usage,
                 format!("cannot read {name}"),
@@ -143,23 +142,12 @@ fn lines(input: &mut dyn BufRead, name: &str, import: &mut Import, context: &Con
                 "the file from its beginning again",
             )
         })?;
-        if read == 0 {
-            break;
-        }
-        let line = match String::from_utf8(line) {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => line,
-            Err(error) => {
-                import.pass_over(format_args!("line {number} of {name}"), &error, context);
-                continue;
-            }
-        };
-        match Record::from_json_line(line.trim()) {
-            Ok(record) => {
-                let received_us = received_us(&line, &record, jiff::Timestamp::now());
+        match line.record() {
+            Ok((record, text)) => {
+                let received_us = received_us(text, &record, jiff::Timestamp::now());
                 import.take(record, Some(received_us), context)?;
             }
-            Err(error) => import.pass_over(format_args!("line {number} of {name}"), &error, context),
+            Err(error) => import.pass_over(format_args!("line {} of {name}", line.number), &error, context),
         }
     }
     Ok(())
@@ -188,20 +176,11 @@ fn messages(file: &Path, import: &mut Import, context: &Context) -> Result<(), F
 
 fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failure> {
     let reader: Reader = database::open(Some(file.to_owned()))?;
-    let unreadable = |error| database::cannot_read(reader.path(), &error);
-    let head = reader.head().map_err(unreadable)?;
+    let epoch = reader.epoch().map_err(cannot_read(&reader))?;
+    let head = reader.head().map_err(cannot_read(&reader))?;
     let mut failed = Ok(());
     let mut visit = |row: EventRow<'_>| {
-        let record = Record {
-            topic: row.topic.to_owned(),
-            uuid: row.id,
-            datetime: row.sent.to_owned(),
-            username: row.user.to_owned(),
-            data: row.data.to_owned(),
-            cursor: None,
-            lab: (!row.lab.is_empty()).then(|| row.lab.to_owned()),
-        };
-        failed = import.take(record, Some(row.received_us), context);
+        failed = import.take(row.to_record(epoch), Some(row.received_us), context);
         if failed.is_ok() {
             ControlFlow::Continue(())
         } else {
@@ -212,7 +191,7 @@ fn own(file: &Path, import: &mut Import, context: &Context) -> Result<(), Failur
     let mut after = 0;
     while after < head {
         let upto = (after + GROUP as u64).min(head);
-        reader.scan(after, upto, &mut visit).map_err(unreadable)?;
+        reader.scan(after, upto, &mut visit).map_err(cannot_read(&reader))?;
         after = upto;
     }
     failed

@@ -180,11 +180,12 @@ impl Origin {
 impl AttemptArguments {
     pub(super) fn record(&self, sending: &Sending) -> Result<Record, Failure> {
         let (started, finished) = (self.started.map(datetime_text), self.finished.map(datetime_text));
+        let detail = self.detail.as_deref().map(own_data::details);
         let data = AttemptData {
             device: &self.device,
             job_id: job_value(&self.job),
             exit_code: self.exit_code,
-            detail: self.detail.as_deref().map(own_data::details),
+            detail: detail.as_deref(),
             phase: self.phase.as_deref(),
             outcome: self.outcome.as_deref(),
             error_type: self.error_type.as_deref(),
@@ -197,6 +198,7 @@ impl AttemptArguments {
 
 impl StageArguments {
     pub(super) fn record(&self, sending: &Sending) -> Result<Record, Failure> {
+        let message = self.message.as_deref().map(own_data::details);
         let data = StageData {
             service: &self.service,
             request_id: &self.request_id,
@@ -206,7 +208,7 @@ impl StageArguments {
             account: self.account.as_deref(),
             inventory_id: self.inventory_id.as_deref(),
             system_id: self.system_id.as_deref(),
-            message: self.message.as_deref().map(own_data::details),
+            message: message.as_deref(),
             job: self.job.as_ref().map(job_value),
         };
         make(Kind::Stage.as_str(), &data, sending)
@@ -216,10 +218,11 @@ impl StageArguments {
 impl FaultArguments {
     pub(super) fn record(&self, sending: &Sending) -> Result<Record, Failure> {
         let message = self.message.as_deref().map(own_data::message);
+        let details = self.details.as_deref().map(own_data::details);
         let data = FaultData {
             subject: &self.subject,
             message: message.as_deref(),
-            details: self.details.as_deref().map(own_data::details),
+            details: details.as_deref(),
             origin: self.origin.as_deref(),
             job: self.job.as_ref().map(job_value),
             device: self.device.as_deref(),
@@ -233,6 +236,7 @@ impl ResultArguments {
     pub(super) fn record(&self, sending: &Sending) -> Result<Record, Failure> {
         let text = |(key, value): &(String, String)| (key.clone(), Value::from(own_data::details(value)));
         let url = self.origin.url();
+        let note = self.note.as_deref().map(own_data::details);
         let data = ResultData {
             testcase: self.testcase.as_deref(),
             outcome: self.outcome,
@@ -240,7 +244,7 @@ impl ResultArguments {
             status: self.status,
             item: self.item.as_deref(),
             item_type: self.item_type.as_deref(),
-            note: self.note.as_deref().map(own_data::details),
+            note: note.as_deref(),
             url: url.as_deref(),
             job: self.origin.job(),
             device: self.origin.device.as_deref(),

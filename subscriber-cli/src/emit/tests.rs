@@ -233,6 +233,6 @@ proptest! {
     #[test]
     fn any_text_of_a_fault_is_right_by_the_schema(message in "\\PC{0,300}|[\\x00-\\x7f]{0,300}") {
         let cut = own_data::message(&message);
-        prop_assert!(cut.chars().count() <= own_data::MAX_MESSAGE && !cut.contains(['\r', '\n']));
+        prop_assert!(cut.chars().count() <= lavabus_protocol::event::MAX_MESSAGE && !cut.contains(['\r', '\n']));
     }
 }

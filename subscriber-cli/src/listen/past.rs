@@ -188,22 +188,7 @@ fn newest(
     while before > 1 && records.len() < wanted {
         let after = before.saturating_sub(PAGE + 1);
         reader.scan_back(before, after, |row| {
-            let position = Position {
-                epoch: upto.epoch,
-                seq: row.seq,
-            };
-            let record = Record {
-                topic: row.topic.to_owned(),
-                uuid: row.id,
-                datetime: row.sent.to_owned(),
-                username: row.user.to_owned(),
-                data: row.data.to_owned(),
-                cursor: Some(Cursor {
-                    position: Some(position),
-                    uuid: row.id,
-                }),
-                lab: None,
-            };
+            let record = row.to_record(upto.epoch);
             if selection.wants(&record, context) && !selection.is_past_end(&record) {
                 records.push(record);
             }

@@ -4,12 +4,11 @@
 //! own. The UUIDs of its events follow from those of the jobs' ends, so that what is explained twice is there once.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use lavabus_lava::explain::{Explainer, Pace, Question, Questions, Step};
-use lavabus_protocol::{Envelope, Record};
+use lavabus_lava::explain::{Explainer, LOOK_BACK, Pace, Question, Questions, Step};
+use lavabus_protocol::Record;
 use lavabus_store::{Reader, StoreError};
 use tokio::sync::mpsc::{Receiver, Sender};
 
@@ -19,9 +18,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sources;
-
-/// Jobs that ended earlier are not asked for at the start.
-const LOOK_BACK: Duration = Duration::from_secs(3_600);
 
 /// Who asks the LAVA server of the identity.
 pub(super) fn explainer(context: &Context) -> Result<Explainer, Failure> {
@@ -46,9 +42,9 @@ pub(super) async fn explain(
     report: Report,
 ) {
     let questions = explainer.questions();
-    let missed = tokio::task::spawn_blocking(move || missed(&path)).await;
-    match missed {
-        Ok(Ok(missed)) => missed.into_iter().for_each(|question| questions.ask(question)),
+    let past = questions.clone();
+    match tokio::task::spawn_blocking(move || look_back(&path, &past)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => report.notice(format_args!(
             "jobs that failed in the last hour are not looked for: {error}"
         )),
@@ -101,31 +97,23 @@ fn entry(mut record: Record, lab: &str) -> Entry {
     }
 }
 
-/// The questions of the last hour to which the database has no answer.
-fn missed(path: &std::path::Path) -> Result<Vec<Question>, StoreError> {
+/// Asks of the jobs that failed in the last hour and that nothing in the database explains.
+fn look_back(path: &Path, questions: &Questions) -> Result<(), StoreError> {
     let Ok(reader) = Reader::open(path) else {
-        return Ok(Vec::new());
+        return Ok(());
     };
-    let back = i64::try_from(LOOK_BACK.as_micros()).unwrap_or(i64::MAX);
-    let from = reader.seq_received_since(Timestamp::now().as_microsecond() - back)?;
-    let mut questions: Vec<Question> = Vec::new();
-    reader.scan(from - 1, reader.head()?, |row| {
-        let envelope = Envelope {
-            topic: row.topic,
-            uuid: row.id,
-            datetime: row.sent,
-            username: row.user,
-            data: row.data,
-        };
-        questions.extend(Question::of(&envelope));
-        ControlFlow::Continue(())
-    })?;
-    let mut open = Vec::new();
-    for question in questions {
-        let is_known = reader.by_id(&question.attempt_id())?.is_some() || reader.by_id(&question.fault_id())?.is_some();
-        if !is_known {
-            open.push(question);
-        }
-    }
-    Ok(open)
+    let since = Timestamp::now() - LOOK_BACK;
+    let from = reader.seq_received_since(since.as_microsecond())?;
+    questions.look_back(
+        from.saturating_sub(1),
+        reader.head()?,
+        |after, upto, visit| {
+            reader.scan(after, upto, |row| {
+                visit(&row.envelope());
+                ControlFlow::Continue(())
+            })?;
+            Ok(())
+        },
+        |id| Ok(reader.by_id(id)?.is_some()),
+    )
 }

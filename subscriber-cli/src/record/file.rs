@@ -46,11 +46,11 @@ pub(super) async fn read(
                 }
             };
             let Some(line) = line else { break };
-            match Record::from_json_line(&line.text) {
-                Ok(record) if selection.wants(&record, context) => {
+            match line.record() {
+                Ok((record, text)) if selection.wants(&record, context) => {
                     bytes += entry::bytes(&record);
                     batch.push(Entry::Event {
-                        received_us: received_us(&line.text, &record, Timestamp::now()),
+                        received_us: received_us(text, &record, Timestamp::now()),
                         record,
                         of: None,
                     });

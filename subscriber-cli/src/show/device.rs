@@ -1,11 +1,12 @@
 //! Devices.
 
 use lavabus_protocol::Event;
+use lavabus_protocol::event::shorten;
 use lavabus_store::Reader;
 use lavabus_store::question::entities::{DeviceView, is_busy};
-use lavabus_store::question::history::{one_line, shorten};
+use lavabus_store::question::history::one_line;
 
-use super::{ListArguments, OneArguments, is_stale, silence, silent_us};
+use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -63,18 +64,9 @@ pub(super) fn one(arguments: &OneArguments, reader: &Reader, context: &Context, 
             "`lavabus show devices` lists those that are",
         ));
     }
-    let mut table = Table::new(&ONE);
-    for view in &answer.value {
-        table.push(row(view, now_us));
-    }
-    let mut said = Said::new(
-        table.to_records(context.format.as_ref(), context.color, "show")?,
-        &answer,
-    );
+    let mut said = in_full(&ONE, &answer, |view| row(view, now_us), context)?;
     if answer.value.iter().any(|view| is_stale(&view.entity, now_us)) {
-        said.notice(format!(
-            "nothing was heard of {name} for more than a day: it may be otherwise by now"
-        ));
+        said.notice(may_be_otherwise(name));
     }
     Ok(said)
 }
@@ -130,7 +122,9 @@ pub(super) fn list(
             Cell::Time(entity.is_told().then_some(entity.since_us)),
             Cell::Streak(view.streak),
             jobs(&event).0.into(),
-            comment.map(|comment| shorten(&comment, COMMENT_SHOWN)).into(),
+            comment
+                .map(|comment| shorten(&comment, COMMENT_SHOWN).into_owned())
+                .into(),
             Cell::Time(Some(entity.heard_us)),
             lab_cell(&entity.lab),
         ]);

@@ -1,13 +1,12 @@
 //! Jobs.
 
 use lavabus_protocol::JobId;
-use lavabus_protocol::event::Body;
+use lavabus_protocol::event::{Body, shorten};
 use lavabus_store::Reader;
 use lavabus_store::projection::entity::Entity;
 use lavabus_store::question::entities::{FINISHED_JOBS_SEEN, JobView, OPEN_JOBS_LISTED};
-use lavabus_store::question::history::shorten;
 
-use super::{JobListArguments, is_stale, silent_us};
+use super::{JobListArguments, in_full, is_stale, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -88,14 +87,7 @@ pub(super) fn one(
             "`lavabus show jobs` lists the newest of those that are",
         ));
     }
-    let mut table = Table::new(&ONE);
-    for view in &answer.value {
-        table.push(row(view, now_us));
-    }
-    let mut said = Said::new(
-        table.to_records(context.format.as_ref(), context.color, "show")?,
-        &answer,
-    );
+    let mut said = in_full(&ONE, &answer, |view| row(view, now_us), context)?;
     if answer
         .value
         .iter()
@@ -170,7 +162,7 @@ pub(super) fn list(
             event.worker().into(),
             event.submitter().into(),
             description
-                .map(|description| shorten(description, DESCRIPTION_SHOWN))
+                .map(|description| shorten(description, DESCRIPTION_SHOWN).into_owned())
                 .into(),
             Cell::Duration(queued_us(job, now_us)),
             Cell::Duration(elapsed_us(job, now_us)),

@@ -14,7 +14,7 @@ use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::question::{DatabaseArguments, Said, broken, cannot_read, now_us};
+use crate::question::{DatabaseArguments, Said, cannot_read, now_us};
 use crate::reader_gone::reader_gone;
 use crate::status::print;
 
@@ -37,8 +37,7 @@ pub(super) async fn run(subject: Subject, database: DatabaseArguments, context: 
 }
 
 async fn watch(subject: Subject, database: DatabaseArguments, context: &Context) -> Result<Exit, Failure> {
-    let opening = tokio::task::spawn_blocking(move || database::open(database.db));
-    let mut reader = opening.await.map_err(|error| broken(&error))??;
+    let mut reader = database::blocking(move || database::open(database.db)).await??;
     let screen = std::io::stdout().is_terminal().then(Screen::enter).transpose()?;
     let mut shown: Option<Said> = None;
     let (mut version, mut looks) = (None, 0);
@@ -48,12 +47,12 @@ async fn watch(subject: Subject, database: DatabaseArguments, context: &Context)
             version = None;
         }
         let (subject, own) = (subject.clone(), context.clone());
-        let asking = tokio::task::spawn_blocking(move || {
+        let looked;
+        (reader, looked) = database::blocking(move || {
             let looked = look(&reader, version, &subject, &own);
             (reader, looked)
-        });
-        let (back, looked) = asking.await.map_err(|error| broken(&error))?;
-        reader = back;
+        })
+        .await?;
         if let Some((seen, said)) = looked? {
             version = Some(seen);
             if shown.as_ref() != Some(&said) {

@@ -1,9 +1,10 @@
 //! Workers.
 
 use lavabus_store::Reader;
+use lavabus_store::question::entities::WorkerView;
 use lavabus_store::question::history::one_line;
 
-use super::{ListArguments, OneArguments, is_stale, silence, silent_us};
+use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
@@ -41,35 +42,30 @@ pub(super) fn one(arguments: &OneArguments, reader: &Reader, context: &Context, 
             "`lavabus show workers` lists those that are",
         ));
     }
-    let mut table = Table::new(&ONE);
-    for view in &answer.value {
-        let (entity, event) = (&view.entity, view.entity.told());
-        let fault = view.fault.as_ref();
-        table.push(vec![
-            entity.id.as_str().into(),
-            lab_cell(&entity.lab),
-            event.state().into(),
-            event.health().into(),
-            Cell::Time(Some(entity.since_us)),
-            count(&view.devices),
-            Some(view.devices.join(" ")).into(),
-            fault.map(|fault| one_line(&fault.message)).into(),
-            Cell::Time(fault.map(|fault| fault.first_us)),
-            Cell::Time(Some(entity.heard_us)),
-            Cell::Duration(Some(silent_us(entity, now_us))),
-            Cell::Flag(is_stale(entity, now_us)),
-        ]);
-    }
-    let mut said = Said::new(
-        table.to_records(context.format.as_ref(), context.color, "show")?,
-        &answer,
-    );
+    let mut said = in_full(&ONE, &answer, |view| row(view, now_us), context)?;
     if answer.value.iter().any(|view| is_stale(&view.entity, now_us)) {
-        said.notice(format!(
-            "nothing was heard of {name} for more than a day: it may be otherwise by now"
-        ));
+        said.notice(may_be_otherwise(name));
     }
     Ok(said)
+}
+
+fn row(view: &WorkerView, now_us: i64) -> Vec<Cell> {
+    let (entity, event) = (&view.entity, view.entity.told());
+    let fault = view.fault.as_ref();
+    vec![
+        entity.id.as_str().into(),
+        lab_cell(&entity.lab),
+        event.state().into(),
+        event.health().into(),
+        Cell::Time(Some(entity.since_us)),
+        count(&view.devices),
+        Some(view.devices.join(" ")).into(),
+        fault.map(|fault| one_line(&fault.message)).into(),
+        Cell::Time(fault.map(|fault| fault.first_us)),
+        Cell::Time(Some(entity.heard_us)),
+        Cell::Duration(Some(silent_us(entity, now_us))),
+        Cell::Flag(is_stale(entity, now_us)),
+    ]
 }
 
 fn count(devices: &[String]) -> Cell {

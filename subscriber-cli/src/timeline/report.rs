@@ -1,7 +1,7 @@
 //! A timeline as text, markdown, one JSON object, or a row an event.
 
+use lavabus_protocol::Epoch;
 use lavabus_protocol::event::Body;
-use lavabus_protocol::{Cursor, Epoch, Position, Record};
 use lavabus_store::question::timeline::{Entry, Timeline, Verdict};
 use serde_json::{Value, json};
 
@@ -295,23 +295,7 @@ fn with_gaps(timeline: &Timeline) -> impl Iterator<Item = (&Entry, Option<i64>)>
 }
 
 fn what(entry: &Entry) -> String {
-    message(&record(entry, None))
-}
-
-fn record(entry: &Entry, epoch: Option<Epoch>) -> Record {
-    let event = &entry.event;
-    Record {
-        topic: event.topic.clone(),
-        uuid: event.id,
-        datetime: event.sent.clone(),
-        username: event.user.clone(),
-        data: event.data.clone(),
-        cursor: epoch.map(|epoch| Cursor {
-            position: Some(Position { epoch, seq: event.seq }),
-            uuid: event.id,
-        }),
-        lab: Some(event.lab.clone()).filter(|lab| !lab.is_empty()),
-    }
+    message(&entry.event.row().envelope().into())
 }
 
 fn events_in_full(timeline: &Timeline, epoch: Epoch) -> Table {
@@ -327,7 +311,7 @@ fn events_in_full(timeline: &Timeline, epoch: Epoch) -> Table {
             Body::Result(result) => result.outcome.as_deref(),
             _ => None,
         };
-        let record = record(entry, Some(epoch));
+        let record = entry.event.row().to_record(epoch);
         table.push(vec![
             Cell::Time(Some(entry.at_us)),
             Cell::Duration(after_us),
@@ -414,7 +398,7 @@ fn json_line(timeline: &Timeline, epoch: Epoch) -> String {
     }
     line += "\"events\":[";
     for (index, entry) in timeline.events.iter().enumerate() {
-        let record = record(entry, Some(epoch)).to_json_line();
+        let record = entry.event.row().to_record(epoch).to_json_line();
         let members = record.strip_prefix('{').unwrap_or(&record);
         let comma = if index == 0 { "" } else { "," };
         line += &format!("{comma}{{\"time\":{},{members}", json!(time(Some(entry.at_us))));

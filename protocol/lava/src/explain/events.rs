@@ -1,6 +1,6 @@
 //! From an answer to the events that go out. Pure: the same question and answer make the same bytes.
 
-use lavabus_protocol::event::error_type;
+use lavabus_protocol::event::{MAX_DETAILS, MAX_MESSAGE, error_type, shorten};
 use lavabus_protocol::redact::redact;
 use lavabus_protocol::{EventId, Kind, Record};
 use serde_json::{Map, Value};
@@ -12,11 +12,7 @@ use crate::answer::Explanation;
 const USER: &str = "lavabus";
 /// Who noticed the fault.
 const ORIGIN: &str = "explain";
-/// A message has no more characters; what is longer is cut, and ends in three dots.
-const MESSAGE: usize = 255;
-/// Details have no more bytes.
-const DETAILS: usize = 65_535;
-/// So much of a text is looked at.
+/// So many bytes of a text are looked at.
 const LOOKED_AT: usize = 1 << 18;
 
 /// What the detail says where no text does.
@@ -33,7 +29,8 @@ impl Question {
         let failure = explanation.map(|explanation| &explanation.failure);
         let texts = failure.map(|failure| [&failure.error_msg, &failure.failure_comment]);
         let texts = texts.into_iter().flatten().flatten();
-        let texts: Vec<String> = texts.map(|text| redact(cut(text, LOOKED_AT).trim())).collect();
+        let looked_at = |text: &str| text.floor_char_boundary(LOOKED_AT);
+        let texts: Vec<String> = texts.map(|text| redact(text[..looked_at(text)].trim())).collect();
         let message = texts.iter().map(|text| one_line(text)).find(|text| !text.is_empty());
         let class = failure.and_then(|failure| failure.error_type.as_deref());
         let class = class.map(one_line).filter(|class| !class.is_empty());
@@ -78,15 +75,12 @@ impl Question {
                 None => format!("job/{}", self.job),
             };
             let all = texts.join("\n\n");
+            let all = shorten(&all, MAX_DETAILS);
             let mut data = Map::new();
             put(&mut data, "subject", Some(&subject));
             put(&mut data, "message", Some(&message));
             // Only what the message does not say.
-            put(
-                &mut data,
-                "details",
-                Some(cut(&all, DETAILS)).filter(|all| *all != message),
-            );
+            put(&mut data, "details", Some(&*all).filter(|all| *all != message));
             put(&mut data, "origin", Some(ORIGIN));
             data.insert("job".into(), self.job_number());
             put(&mut data, "device", device.map(String::as_str));
@@ -122,18 +116,10 @@ fn put(data: &mut Map<String, Value>, key: &str, text: Option<&str>) {
     }
 }
 
-/// White space collapsed, cut to [`MESSAGE`].
+/// White space collapsed, [`MAX_MESSAGE`] characters at most.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MESSAGE {
-        return line;
-    }
-    line.chars().take(MESSAGE - 3).chain("...".chars()).collect()
-}
-
-/// The beginning of a text, so many bytes at most.
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    shorten(&line, MAX_MESSAGE).into_owned()
 }
 
 #[cfg(test)]
@@ -269,7 +255,9 @@ mod tests {
         assert_eq!(message.chars().count(), 255);
         assert!(message.ends_with("password=… xxxxx..."), "{message}");
         let details = fault["details"].as_str().unwrap();
-        assert!(details.len() <= DETAILS && details.contains("password=…\nxx"));
+        assert!(
+            details.chars().count() == MAX_DETAILS && details.ends_with("x...") && details.contains("password=…\nxx")
+        );
         assert!(!records[0].data.contains("hunter2") && !records[1].data.contains("hunter2"));
 
         told.failure.error_msg = None;

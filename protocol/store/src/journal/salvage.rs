@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Appended, Group, Journal, NewEvent, NewGap};
+use super::{Appended, Group, Journal, NewGap};
 use crate::error::StoreError;
 use crate::migration::with_suffix;
 use crate::projection::attempt::Attempt;
@@ -209,16 +209,7 @@ fn copy_event(
         salvage.events_lost += lost;
     }
     *last = Some(here);
-    let event = NewEvent {
-        id: &row.id,
-        received_us: row.received_us,
-        topic: row.topic,
-        sent: row.sent,
-        user: row.user,
-        data: row.data,
-        lab: row.lab,
-    };
-    match group.append(&event)? {
+    match group.append(&row.new_event())? {
         Appended::New(_) => salvage.events_saved += 1,
         // Damage can make two rows of one.
         Appended::Repeat(_) | Appended::Conflict(_) => salvage.events_lost += 1,

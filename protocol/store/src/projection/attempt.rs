@@ -4,12 +4,12 @@
 //! neutral. An `.attempt` event of the whole job, which knows the cause, completes that row; of a phase it is a row of
 //! its own. Attempts are appended, never replaced.
 
-use lavabus_protocol::event::{Body, error_type, health};
+use lavabus_protocol::event::{Body, MAX_DETAILS, error_type, health};
 use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::{DETAILS, cut, name};
+use super::told::{kept, name};
 use super::{Told, integer, text};
 
 /// How many attempts are kept of each device.
@@ -127,7 +127,7 @@ impl Attempt {
             outcome,
             exit_code: attempt.exit_code,
             error_type: name(attempt.error_type.as_deref()),
-            detail: attempt.detail.as_deref().map(|detail| cut(detail, DETAILS)),
+            detail: kept(attempt.detail.as_deref(), MAX_DETAILS),
             started_us: told.time_us(attempt.started.as_deref()),
             finished_us: told.time_us(attempt.finished.as_deref()).unwrap_or(told.at_us()),
             told_by: "attempt".to_owned(),

@@ -9,12 +9,12 @@
 //! The same message again while it is open counts; after it was over it is a row of its own. A fault about a thing that
 //! nobody has heard of is kept like any other.
 
-use lavabus_protocol::event::{Body, health};
+use lavabus_protocol::event::{Body, MAX_DETAILS, MAX_MESSAGE, health};
 use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::{DETAILS, MESSAGE, cut, name};
+use super::told::{kept, name};
 use super::{Told, integer, text};
 
 /// How many faults are kept of each subject.
@@ -71,7 +71,7 @@ fn changes(told: &Told<'_>) -> Vec<(String, Change)> {
             let Some(subject) = name(fault.subject.as_deref()) else {
                 return Vec::new();
             };
-            let message = fault.message.as_deref().map(|message| cut(message, MESSAGE));
+            let message = kept(fault.message.as_deref(), MAX_MESSAGE);
             let change = match (fault.cleared, message) {
                 (Some(true), message) => Change::Clear(message, told.at_us()),
                 (_, Some(message)) => Change::Raise(Box::new(Fault {
@@ -80,7 +80,7 @@ fn changes(told: &Told<'_>) -> Vec<(String, Change)> {
                     first_seq: told.row.seq,
                     touched: told.row.seq,
                     message,
-                    details: fault.details.as_deref().map(|details| cut(details, DETAILS)),
+                    details: kept(fault.details.as_deref(), MAX_DETAILS),
                     origin: name(fault.origin.as_deref()),
                     job: fault.job.as_ref().map(ToString::to_string),
                     first_us: told.at_us(),

@@ -3,12 +3,12 @@
 //! Whether a run was executed to its end is another matter than what it found: that is a row under the empty test case,
 //! of which the newest [`RUNS_KEPT`] are kept.
 
-use lavabus_protocol::event::Body;
+use lavabus_protocol::event::{Body, MAX_MESSAGE};
 use rusqlite::Row as SqlRow;
 use rusqlite::types::Value;
 
 use super::rows::{Owner, Projection, Table};
-use super::told::{MESSAGE, cut, name};
+use super::told::{kept, name};
 use super::{Told, integer, text};
 
 /// How many results are kept of each test case and item.
@@ -76,8 +76,8 @@ impl TestResult {
             run: name(result.run.as_deref()),
             job: result.job.as_ref().map(ToString::to_string),
             device: name(result.device.as_deref()),
-            note: result.note.as_deref().map(|note| cut(note, MESSAGE)),
-            url: result.url.as_deref().map(|url| cut(url, URL)),
+            note: kept(result.note.as_deref(), MAX_MESSAGE),
+            url: kept(result.url.as_deref(), URL),
             sent_us: told.at_us(),
             newest: true,
         })

@@ -1,6 +1,6 @@
 //! One event, read once for all projections.
 
-use lavabus_protocol::event::read_datetime;
+use lavabus_protocol::event::{read_datetime, shorten};
 use lavabus_protocol::{Event as TypedEvent, Kind};
 
 use crate::reader::EventRow;
@@ -52,10 +52,6 @@ pub(crate) fn time_us(text: Option<&str>) -> Option<i64> {
     Some(read_datetime(text?)?.as_microsecond())
 }
 
-/// At most so many characters are kept of a fault's message; a longer one ends with `...`.
-pub(crate) const MESSAGE: usize = 255;
-/// At most so many of a detail.
-pub(crate) const DETAILS: usize = 65_535;
 /// At most so many bytes of a name or an id: what is longer is none.
 pub(crate) const NAME: usize = 255;
 
@@ -66,12 +62,6 @@ pub(crate) fn name(text: Option<&str>) -> Option<String> {
 }
 
 /// So much of a text as is kept.
-pub(crate) fn cut(text: &str, characters: usize) -> String {
-    if text.len() <= characters {
-        return text.to_owned();
-    }
-    match text.char_indices().nth(characters) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(characters - 3).chain("...".chars()).collect(),
-    }
+pub(crate) fn kept(text: Option<&str>, characters: usize) -> Option<String> {
+    text.map(|text| shorten(text, characters).into_owned())
 }

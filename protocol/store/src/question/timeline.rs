@@ -1,201 +1,20 @@
 //! What happened to one thing, in the order of the senders' clocks, across services.
 //!
-//! [`Mentions::story`] reads the events that belong to it; [`timeline`] says what they mean.
+//! [`Mentions::story`](super::Mentions::story) reads the events that belong to it; [`timeline`] says what they mean.
+
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lavabus_protocol::event::{Attempt, Body, Job, JobId, outcome, state};
+use lavabus_protocol::event::{Attempt, Body, Job, outcome, state};
 use lavabus_protocol::{Event as TypedEvent, Kind};
 
-use super::Mentions;
+use self::story::own_job_ids;
+pub use self::story::{MOST_EVENTS, Story, Subject};
 use super::stages::{Passage, StageEvent, passages};
-use crate::error::StoreError;
 use crate::projection::told::time_us;
 use crate::projection::{RefKind, Told};
 use crate::reader::Event;
-
-/// At most so many events, the newest, make a timeline.
-pub const MOST_EVENTS: usize = 5_000;
-/// At most so many requests, the newest, are followed to their events that do not mention the id themselves.
-const MOST_REQUESTS: usize = 100;
-
-/// What a timeline is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subject {
-    /// What kind of thing.
-    pub kind: RefKind,
-    /// Its id.
-    pub id: String,
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.kind.as_str(), self.id)
-    }
-}
-
-/// What an id without its kind may be.
-const BARE: [RefKind; 10] = [
-    RefKind::Job,
-    RefKind::Device,
-    RefKind::Worker,
-    RefKind::Request,
-    RefKind::Run,
-    RefKind::Account,
-    RefKind::Inventory,
-    RefKind::System,
-    RefKind::Subject,
-    RefKind::Testcase,
-];
-
-impl Subject {
-    /// What somebody may mean by this text: one thing for `job/12`, `request/abc` or a job's URL, several for a bare id.
-    ///
-    /// ```
-    /// use lavabus_store::question::timeline::Subject;
-    ///
-    /// let job = Subject::meant_by("https://lava.example.org/scheduler/job/12");
-    /// assert_eq!(job, Subject::meant_by("job/12"));
-    /// assert_eq!(job[0].to_string(), "job/12");
-    /// assert_eq!(Subject::meant_by("device/qemu-01").len(), 1);
-    /// assert!(Subject::meant_by("12").len() > 1);
-    /// ```
-    pub fn meant_by(text: &str) -> Vec<Subject> {
-        let subject = |kind, id: &str| Subject {
-            kind,
-            id: id.to_owned(),
-        };
-        let job = |text| JobId::parse(text).map(|id| subject(RefKind::Job, id.as_str()));
-        if text.contains("://") {
-            return job(text).into_iter().collect();
-        }
-        if let Some((kind, id)) = text.split_once('/').filter(|(_, id)| !id.is_empty())
-            && let Some(kind) = kind_named(kind)
-        {
-            return match kind {
-                RefKind::Job => job(id).into_iter().collect(),
-                _ => vec![subject(kind, id)],
-            };
-        }
-        BARE.into_iter().map(|kind| subject(kind, text)).collect()
-    }
-}
-
-/// `testjob` is a job, and `_` is as good as `-`.
-fn kind_named(name: &str) -> Option<RefKind> {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let name = if name == "testjob" { "job" } else { name.as_str() };
-    let mut kinds = RefKind::ALL.into_iter().filter(|kind| *kind != RefKind::Kind);
-    kinds.find(|kind| kind.as_str() == name)
-}
-
-/// The events that belong to a subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Story {
-    /// In the order of their numbers.
-    pub events: Vec<Event>,
-    /// There are more than [`MOST_EVENTS`]; these are the newest.
-    pub is_cut: bool,
-}
-
-impl Mentions<'_> {
-    /// Those of these subjects that any event mentions.
-    pub fn known(&self, meant: Vec<Subject>) -> Result<Vec<Subject>, StoreError> {
-        let mut known = Vec::new();
-        for subject in meant {
-            if self.has(subject.kind, &subject.id)? {
-                known.push(subject);
-            }
-        }
-        Ok(known)
-    }
-
-    /// Every event above `after` that belongs to this subject: that mentions it, a job by its other id too; and of a
-    /// request that mentions it later, those before.
-    pub fn story(&self, subject: &Subject, after: u64) -> Result<Story, StoreError> {
-        let mut numbers: BTreeSet<u64> = self
-            .newest(subject.kind, &subject.id, after, MOST_EVENTS + 1)?
-            .into_iter()
-            .collect();
-        let mut events = self.events(numbers.iter().copied())?;
-        let mut more: BTreeSet<(RefKind, String)> = BTreeSet::new();
-        if subject.kind == RefKind::Job {
-            let ids = events.iter().flat_map(|event| own_job_ids(event, &subject.id));
-            more.extend(ids.map(|id| (RefKind::Job, id)));
-        }
-        let follows = [RefKind::Job, RefKind::Account, RefKind::Inventory, RefKind::System];
-        if follows.contains(&subject.kind) {
-            let requests = events.iter().rev().filter_map(request_of);
-            let mut newest: Vec<String> = Vec::new();
-            for request in requests {
-                if newest.len() == MOST_REQUESTS {
-                    break;
-                }
-                if !newest.contains(&request) {
-                    newest.push(request);
-                }
-            }
-            more.extend(newest.into_iter().map(|request| (RefKind::Request, request)));
-        }
-        for (kind, id) in more {
-            let found = self.newest(kind, &id, after, MOST_EVENTS + 1)?;
-            let new: Vec<u64> = found.into_iter().filter(|seq| numbers.insert(*seq)).collect();
-            events.extend(self.events(new)?);
-        }
-        events.sort_by_key(|event| event.seq);
-        let surplus = events.len().saturating_sub(MOST_EVENTS);
-        events.drain(..surplus);
-        Ok(Story {
-            events,
-            is_cut: surplus > 0,
-        })
-    }
-
-    /// The newest jobs of a device, worker or submitter, or requests of anything else, newest first.
-    pub fn latest(&self, subject: &Subject, skip: usize, count: usize) -> Result<Vec<Subject>, StoreError> {
-        let wanted = skip.saturating_add(count);
-        let mut found: Vec<Subject> = Vec::new();
-        for seq in self.newest(subject.kind, &subject.id, 0, MOST_EVENTS)? {
-            let Some(event) = self.events([seq])?.pop() else {
-                continue;
-            };
-            let job = || {
-                let typed = TypedEvent::read(Kind::of(&event.topic), &event.data);
-                let id = typed.job()?.as_str().to_owned();
-                Some(Subject { kind: RefKind::Job, id })
-            };
-            let request = request_of(&event).map(|id| Subject {
-                kind: RefKind::Request,
-                id,
-            });
-            if let Some(latest) = request.or_else(job).filter(|latest| !found.contains(latest)) {
-                found.push(latest);
-            }
-            if found.len() == wanted {
-                break;
-            }
-        }
-        Ok(found.into_iter().skip(skip).collect())
-    }
-}
-
-/// Both ids of the job whose own event this is, if one of them is `id`.
-fn own_job_ids(event: &Event, id: &str) -> Vec<String> {
-    let typed = TypedEvent::read(Kind::of(&event.topic), &event.data);
-    let is_own = typed.kind() == Kind::Testjob && typed.job_ids().any(|own| own.as_str() == id);
-    let ids = typed.job_ids().filter(|_| is_own).map(ToString::to_string);
-    ids.collect()
-}
-
-fn request_of(event: &Event) -> Option<String> {
-    if Kind::of(&event.topic) != Kind::Stage {
-        return None;
-    }
-    match TypedEvent::read(Kind::Stage, &event.data).body() {
-        Body::Stage(stage) => stage.request.clone(),
-        _ => None,
-    }
-}
 
 /// One event of a timeline.
 #[derive(Debug, Clone, PartialEq)]

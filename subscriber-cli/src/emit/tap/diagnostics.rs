@@ -40,7 +40,7 @@ impl Diagnostics {
         // Longer texts that stand deeper are left to the limit of the whole.
         for value in found.data.values_mut() {
             if let Value::String(text) = value {
-                text.truncate(own_data::details(text).len());
+                *text = own_data::details(text).into_owned();
             }
         }
         let bytes = crate::python_json::to_text(&found.data).len();
@@ -79,6 +79,7 @@ impl Diagnostics {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use lavabus_protocol::event::MAX_DETAILS;
     use serde_json::json;
 
     #[test]
@@ -117,9 +118,9 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_left_out_and_said() {
-        let long = "é".repeat(own_data::MAX_DETAILS + 1);
+        let long = "é".repeat(MAX_DETAILS + 1);
         let (found, warnings) = Diagnostics::read(&format!("output: {long}\n"));
-        assert_eq!(found.data["output"], long[..2 * own_data::MAX_DETAILS]);
+        assert_eq!(found.data["output"], *own_data::details(&long));
         assert_eq!(warnings, [""; 0]);
         let (found, warnings) = Diagnostics::read(&format!("a: {long}\nb: {long}\nc: {long}\n"));
         assert_eq!((found.data.len(), warnings.len()), (0, 1));
