@@ -2,13 +2,14 @@
 //!
 //! ```sh
 //! cargo build --release && cargo run --release --example numbers -- all
-//! cargo run --release --example numbers -- replay|record|start|memory|one-of-1000|help|wait [EVENTS]
+//! cargo run --release --example numbers -- replay|record|start|memory|one-of-1000|help|wait|http-cost|http-crowd|http-stalled [EVENTS]
 //! ```
 //!
 //! Each runs the real programs of the same target folder, on loopback, three times, and prints medians.
 #![allow(clippy::unwrap_used)]
 
 mod program;
+mod second_port;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -19,6 +20,7 @@ use lavabus_protocol::EventId;
 use lavabus_store::{Journal, NewEvent, Options, Reader};
 use lavabus_zmtp::{ConnectOptions, PushConnection, Received, SubConnection};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use program::{Publisher, built};
 use rusqlite::{Connection, params};
 
@@ -27,6 +29,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() {
+    // The crowd takes more descriptors than the usual limit.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let what = arguments.first().map_or("all", String::as_str);
     let events: Option<u64> = arguments.get(1).map(|n| n.parse().unwrap());
@@ -47,6 +52,15 @@ async fn main() {
     }
     if matches!(what, "all" | "record") {
         record(events.unwrap_or(1_000_000));
+    }
+    if matches!(what, "all" | "http-cost") {
+        second_port::cost().await;
+    }
+    if matches!(what, "all" | "http-crowd") {
+        second_port::crowd().await;
+    }
+    if matches!(what, "all" | "http-stalled") {
+        second_port::stalled().await;
     }
     if matches!(what, "all" | "start") {
         start(events.unwrap_or(10_000_000)).await;

@@ -1,6 +1,7 @@
 //! The real publisher as a child process, and what the kernel says of it.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -22,24 +23,37 @@ pub(crate) struct Publisher {
     child: Child,
     intake: Endpoint,
     publish: Endpoint,
+    http: Option<SocketAddr>,
 }
 
 impl Publisher {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Publisher {
+        Publisher::start_at(folder, "off", arguments)
+    }
+
+    /// The same with a second port.
+    pub(crate) fn start_with_http(folder: &Path, arguments: &[&str]) -> Publisher {
+        Publisher::start_at(folder, "127.0.0.1:0", arguments)
+    }
+
+    fn start_at(folder: &Path, http: &str, arguments: &[&str]) -> Publisher {
         let intake = format!("ipc://{}", folder.join("intake").display());
         let mut child = Command::new(built("lava-publisher"))
-            .args(["--intake", &intake, "--publish", "tcp://127.0.0.1:0", "--http", "off"])
+            .args(["--intake", &intake, "--publish", "tcp://127.0.0.1:0", "--http", http])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut publish = None;
+        let (mut publish, mut http) = (None, None);
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while log.read_line(&mut line).unwrap() > 0 {
             if let Some((_, endpoint)) = line.trim_end().split_once("publish endpoint=") {
                 publish = Some(endpoint.parse().unwrap());
+            }
+            if let Some((_, address)) = line.trim_end().split_once("http address=") {
+                http = Some(address.parse().unwrap());
             }
             if line.contains(" ready ") {
                 break;
@@ -51,6 +65,7 @@ impl Publisher {
             child,
             intake: intake.parse().unwrap(),
             publish: publish.expect("it says where it publishes"),
+            http,
         }
     }
 
@@ -60,6 +75,10 @@ impl Publisher {
 
     pub(crate) fn publish(&self) -> &Endpoint {
         &self.publish
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.expect("it was started with a second port")
     }
 
     fn proc(&self, file: &str) -> String {
