@@ -76,7 +76,7 @@ impl Authority {
     pub fn new(config: &AuthorityConfig) -> Result<Authority, AuthorityError> {
         let kind = match config {
             AuthorityConfig::Open { .. } => Kind::Open,
-            AuthorityConfig::Tokens { .. } | AuthorityConfig::Lava { .. } => Kind::Closed,
+            AuthorityConfig::Tokens { .. } | AuthorityConfig::Lava(_) => Kind::Closed,
         };
         Ok(Authority { kind: Arc::new(kind) })
     }

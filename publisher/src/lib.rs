@@ -54,7 +54,7 @@ mod config;
 mod daemon;
 
 pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
-pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig};
+pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig, LavaConfig};
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;
