@@ -9,7 +9,8 @@ use lavabus_store::{OpenError, Reader, Retention, Synchronous};
 use lavabus_zmtp::Endpoint;
 use nix::unistd::{AccessFlags, Group, access};
 
-use crate::config::Config;
+use crate::authority;
+use crate::config::{AuthorityConfig, Config};
 
 /// What the configuration means, for a person.
 pub(crate) fn describe(config: &Config) -> String {
@@ -62,8 +63,30 @@ pub(crate) fn describe(config: &Config) -> String {
         lines.push(format!("explain  asks {} ({whom})", identity.uri));
         lines.extend(identity.warnings.iter().map(|warning| format!("warning  {warning}")));
     }
+    lines.extend(authority(&config.authority));
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn authority(config: &AuthorityConfig) -> Vec<String> {
+    let (mut lines, tokens) = match config {
+        // There is no HTTP port yet that it would be of use for.
+        AuthorityConfig::Open { tokens } => (Vec::new(), tokens.as_ref()),
+        AuthorityConfig::Tokens { tokens } => (Vec::new(), Some(tokens)),
+        AuthorityConfig::Lava(lava) => {
+            let administrators = match lava.administrators.as_slice() {
+                [] => "no administrators".to_owned(),
+                names => format!("administrators: {}", names.join(", ")),
+            };
+            let asks = format!("authority asks {} ({administrators})", lava.identity.uri);
+            (vec![asks], lava.tokens.as_ref())
+        }
+    };
+    if let Some(tokens) = tokens {
+        lines.push(format!("tokens   {}", tokens.display()));
+        lines.extend(authority::warning(tokens).map(|warning| format!("warning  {warning}")));
+    }
+    lines
 }
 
 fn retained(retention: &Retention) -> String {
@@ -104,6 +127,18 @@ pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
     if let Some(explain) = &config.explain {
         let server = Server::new(&explain.identity).map(drop);
         check("--explain-from", server.map_err(|error| error.to_string()));
+    }
+    let (tokens, lava) = match &config.authority {
+        AuthorityConfig::Open { tokens } => (tokens.as_ref(), None),
+        AuthorityConfig::Tokens { tokens } => (Some(tokens), None),
+        AuthorityConfig::Lava(lava) => (lava.tokens.as_ref(), Some(&lava.identity)),
+    };
+    if let Some(tokens) = tokens {
+        check("--tokens", authority::check(tokens).map_err(|error| error.to_string()));
+    }
+    if let Some(identity) = lava {
+        let server = Server::new(identity).map(drop);
+        check("--lava", server.map_err(|error| error.to_string()));
     }
     if log_file != Path::new("-") {
         check("--log-file", file_is_writable(log_file));
