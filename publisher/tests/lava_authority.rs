@@ -88,14 +88,20 @@ impl Lab {
 
 /// The time passes for the authority; answers come in real time.
 async fn pass(seconds: u64) {
+    advance(Duration::from_secs(seconds)).await;
+}
+
+async fn advance(time: Duration) {
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::advance(time).await;
     tokio::time::resume();
 }
 
 /// The authority sees that LAVA is, or is not, there.
 async fn available(authority: &Authority, expected: bool) {
     while authority.is_available() != expected {
+        // It looks from time to time.
+        advance(Duration::from_millis(100)).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -297,7 +297,9 @@ struct Written {
 fn read(path: &Path, text: &str) -> Result<Vec<Entry>, TokensError> {
     let written: Option<Vec<Written>> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
-        invalid(path, line, error.without_snippet())
+        let said = error.without_snippet().to_string();
+        // The line stands in front already.
+        invalid(path, line, said.split(" at line ").next().unwrap_or_default())
     })?;
     let mut entries: Vec<Entry> = Vec::new();
     let mut lines: HashMap<Digest, u64> = HashMap::new();
@@ -373,5 +375,226 @@ impl std::str::FromStr for TokenName {
             return Err("expected a name without colon, quote and backslash");
         }
         Ok(TokenName(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// SHA-256 of `one`, `two` and `three`.
+    const ONE: &str = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    const TWO: &str = "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3";
+    const THREE: &str = "8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f";
+
+    fn entry(name: &str, sha256: &str, more: &str) -> String {
+        format!("- name: {name}\n  sha256: {sha256}\n  {more}\n")
+    }
+
+    fn entries(text: &str) -> Result<Vec<Entry>, TokensError> {
+        read(Path::new("tokens.yaml"), text)
+    }
+
+    /// Without the task that reads it again.
+    fn tokens(path: &Path) -> Tokens {
+        let text = text_of(path).unwrap();
+        Tokens {
+            path: path.to_owned(),
+            entries: RwLock::new(read(path, &text).unwrap().into_iter().map(Arc::new).collect()),
+            last: Mutex::new(Ok(text)),
+        }
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text)
+    }
+
+    #[test]
+    fn an_entry_says_who_and_what_for() {
+        let text = entry("ci", ONE, "role: reader\n  emit: [stage, forge]") + &entry("w", TWO, "role: worker");
+        let entries = entries(&text).unwrap();
+        assert_eq!((entries[0].name.as_str(), entries[0].role), ("ci", Role::Reader));
+        assert_eq!(entries[0].digest, digest(&secret("one")));
+        let may: Vec<Kind> = Kind::ALL
+            .into_iter()
+            .filter(|kind| entries[0].may_emit(*kind))
+            .collect();
+        assert_eq!(may, [Kind::Device, Kind::Testjob, Kind::Worker, Kind::Stage]);
+        assert_eq!(entries[1].role, Role::Worker);
+        assert!(Kind::ALL.iter().all(|kind| !entries[1].may_emit(*kind)));
+    }
+
+    #[test]
+    fn an_empty_file_has_no_entries_and_a_hash_may_look_like_a_number() {
+        for empty in ["", "# nobody yet\n", "[]\n"] {
+            assert!(entries(empty).unwrap().is_empty(), "{empty}");
+        }
+        for hash in [
+            "1".repeat(64),
+            format!("1e{}", "2".repeat(62)),
+            format!("0x{}", "3".repeat(62)),
+        ] {
+            let read = entries(&entry("a", &hash, "role: reader")).map(|entries| entries.len());
+            assert_eq!(read.is_ok(), !hash.contains('x'), "{hash}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let good = entry("a", ONE, "role: reader");
+        for (text, line, expected) in [
+            (
+                format!("{good}{}", entry("b", "123", "role: reader")),
+                5,
+                "64 hexadecimal digits",
+            ),
+            (
+                format!("{good}{}", entry("b", &"x".repeat(64), "role: reader")),
+                5,
+                "64 hexadecimal",
+            ),
+            (
+                format!("{good}{}", entry("b", ONE, "role: reader")),
+                5,
+                "the same as in line 2",
+            ),
+            (format!("{good}{}", entry("b", TWO, "role: king")), 6, "king"),
+            (format!("{good}{}", entry("b", TWO, "rolle: reader")), 6, "rolle"),
+            (
+                format!("{good}{}", entry("b:c", TWO, "role: reader")),
+                4,
+                "without a colon",
+            ),
+            (
+                format!("{good}{}", entry("b", TWO, "role: worker\n  emit: [stage]")),
+                7,
+                "hands in no events",
+            ),
+            (
+                format!("{good}{}", entry("b", TWO, "role: reader\n  emit: [device]")),
+                7,
+                "device",
+            ),
+            (format!("{good}- name: b\n  role: reader\n"), 5, "sha256"),
+            ("name: a\n".to_owned(), 1, ""),
+            ("- [\n".to_owned(), 1, ""),
+        ] {
+            let error = entries(&text).map(|_| text.clone()).unwrap_err();
+            let TokensError::Invalid { line: found, .. } = &error else {
+                panic!("{error}")
+            };
+            let said = error.to_string();
+            assert!(*found == line && said.contains(expected), "{text}\n{said}");
+            assert!(said.starts_with(&format!("tokens.yaml: line {line}: ")), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_written_instead_of_its_hash_is_not_told() {
+        let error = entries(&entry("b", "s3cret", "role: reader")).map(drop).unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_good_for_what_it_was_made_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.yaml");
+        let text = entry("ada", ONE, "role: reader") + &entry("ada", TWO, "role: administrator");
+        std::fs::write(&path, text + &entry("w", THREE, "role: worker")).unwrap();
+        let tokens = tokens(&path);
+        let role = |user: Option<&str>, token: &str| tokens.find(user, &secret(token)).map(|entry| entry.role);
+        assert_eq!(role(None, "one"), Some(Role::Reader));
+        assert_eq!(role(Some("ada"), "two"), Some(Role::Administrator));
+        for (user, token) in [
+            (Some("bob"), "one"),
+            (Some(""), "one"),
+            (None, "three"),
+            (Some("w"), "three"),
+            (None, ""),
+            (None, ONE),
+        ] {
+            assert_eq!(role(user, token), None, "{user:?} {token}");
+        }
+        let worker = |host: &str, token: &str| tokens.find_worker(host, &secret(token)).map(|entry| entry.name.clone());
+        assert_eq!(worker("w", "three"), Ok("w".to_owned()));
+        assert_eq!(worker("w", "one"), Err(Refused::InvalidWorkerToken));
+        for host in ["ada", "", "W"] {
+            assert_eq!(worker(host, "one"), Err(Refused::UnknownWorker));
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_file_takes_back_what_is_not_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.yaml");
+        let (one, two) = (entry("a", ONE, "role: reader"), entry("b", TWO, "role: reader"));
+        std::fs::write(&path, format!("{one}{two}")).unwrap();
+        let tokens = tokens(&path);
+        let find = |token: &str| tokens.find(None, &secret(token));
+        let (a, b) = (find("one").unwrap(), find("two").unwrap());
+        let are_withdrawn = || (a.withdrawn.is_cancelled(), b.withdrawn.is_cancelled());
+
+        // Another order, another comment: nothing has changed.
+        std::fs::write(&path, format!("# two\n{two}{one}")).unwrap();
+        tokens.reload();
+        assert_eq!(are_withdrawn(), (false, false));
+        assert!(Arc::ptr_eq(&find("one").unwrap(), &a));
+
+        // What cannot be read changes nothing.
+        std::fs::write(&path, "- nobody").unwrap();
+        tokens.reload();
+        std::fs::remove_file(&path).unwrap();
+        tokens.reload();
+        assert_eq!(are_withdrawn(), (false, false));
+        assert!(find("two").is_some());
+
+        // One goes, the other gets another role.
+        std::fs::write(&path, entry("b", TWO, "role: administrator")).unwrap();
+        tokens.reload();
+        assert_eq!(are_withdrawn(), (true, true));
+        assert!(find("one").is_none());
+        assert_eq!(find("two").unwrap().role, Role::Administrator);
+    }
+
+    #[test]
+    fn a_new_token_fits_its_entry() {
+        let (token, entry) = new_token(&"lab's é #1".parse().unwrap());
+        let (other, _) = new_token(&"x".parse().unwrap());
+        assert_ne!(token, other);
+        assert_eq!(token.expose().len(), 43);
+        let entries = entries(&entry).unwrap();
+        assert_eq!(entries[0].name, "lab's é #1");
+        assert_eq!(entries[0].digest, digest(&token));
+        assert!(!entry.contains(token.expose()));
+        for odd in ["", "a:b", "a\"b", "a\\b", "a\nb"] {
+            assert!(odd.parse::<TokenName>().is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.yaml");
+        std::fs::write(&path, "").unwrap();
+        for (mode, expected) in [
+            (0o600, None),
+            (0o640, None),
+            (0o644, Some("read")),
+            (0o666, Some("write")),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let warning = warning(&path);
+            assert_eq!(warning.is_some(), expected.is_some(), "{mode:o}");
+            assert!(warning.is_none_or(|warning| warning.contains(expected.unwrap())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(- )?[a-z0-9{}\\[\\]:,&*#\n -]{0,60}|\\PC{0,40}") {
+            let _ = entries(&text).map_err(|error| error.to_string());
+        }
     }
 }
