@@ -125,6 +125,12 @@ impl Authority {
         Ok(Reader::new(self.inner.clone(), who))
     }
 
+    /// An anonymous reader, let in whether or not anything can be told at the moment: for what is open to all without a
+    /// request, such as a public endpoint.
+    pub fn public(&self) -> Reader {
+        Reader::new(self.inner.clone(), Who::Anonymous)
+    }
+
     async fn anonymous(&self) -> Result<Who, Refused> {
         if let Kind::Lava(lava) = &self.inner.kind {
             lava.arrive().await?;

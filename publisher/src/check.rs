@@ -34,6 +34,9 @@ pub(crate) fn describe(config: &Config) -> String {
         };
         lines.push(format!("http     {address} ({open})"));
     }
+    if !config.http.listen.is_empty() {
+        lines.extend(readers(&config.authority));
+    }
     match &config.journal {
         Some(journal) => {
             let level = match journal.options.synchronous {
@@ -63,25 +66,24 @@ pub(crate) fn describe(config: &Config) -> String {
         lines.push(format!("explain  asks {} ({whom})", identity.uri));
         lines.extend(identity.warnings.iter().map(|warning| format!("warning  {warning}")));
     }
-    lines.extend(authority(&config.authority));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn authority(config: &AuthorityConfig) -> Vec<String> {
-    let (mut lines, tokens) = match config {
-        // There is no HTTP port yet that it would be of use for.
-        AuthorityConfig::Open { tokens } => (Vec::new(), tokens.as_ref()),
-        AuthorityConfig::Tokens { tokens } => (Vec::new(), Some(tokens)),
+fn readers(config: &AuthorityConfig) -> Vec<String> {
+    let (who, tokens) = match config {
+        AuthorityConfig::Open { tokens } => ("everyone sees all".to_owned(), tokens.as_ref()),
+        AuthorityConfig::Tokens { tokens } => ("who has a token sees all".to_owned(), Some(tokens)),
         AuthorityConfig::Lava(lava) => {
             let administrators = match lava.administrators.as_slice() {
                 [] => "no administrators".to_owned(),
                 names => format!("administrators: {}", names.join(", ")),
             };
-            let asks = format!("authority asks {} ({administrators})", lava.identity.uri);
-            (vec![asks], lava.tokens.as_ref())
+            let who = format!("what {} shows to each ({administrators})", lava.identity.uri);
+            (who, lava.tokens.as_ref())
         }
     };
+    let mut lines = vec![format!("readers  {who}")];
     if let Some(tokens) = tokens {
         lines.push(format!("tokens   {}", tokens.display()));
         lines.extend(authority::warning(tokens).map(|warning| format!("warning  {warning}")));
@@ -257,5 +259,33 @@ mod tests {
         let text = describe(&config);
         let line = "explain  asks https://lava.example.org/ (without a token: public jobs only)\n";
         assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn who_may_see_what_is_said_with_its_file() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = folder.path().join("tokens.yaml");
+        fs::write(&tokens, "- name: a\n").unwrap();
+        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut config = config(&folder.path().join("events.db"));
+        config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.authority = AuthorityConfig::Lava(Box::new(crate::config::LavaConfig {
+            identity: lavabus_lava::Identity::anonymous("https://lava.example.org/RPC2").unwrap(),
+            administrators: vec!["ada".to_owned()],
+            tokens: Some(tokens),
+        }));
+        let text = describe(&config);
+        let line = "readers  what https://lava.example.org/ shows to each (administrators: ada)\ntokens   /";
+        assert!(
+            text.contains(line) && text.contains("others can read it: chmod 600"),
+            "{text}"
+        );
+        let problems = problems(&config, Path::new("-"));
+        assert!(
+            problems[0].starts_with("--tokens: /") && problems[0].contains("line 1"),
+            "{problems:?}"
+        );
     }
 }

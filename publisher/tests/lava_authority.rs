@@ -361,6 +361,33 @@ async fn many_readers_ask_one_question() {
 }
 
 #[tokio::test]
+async fn one_request_after_the_other_asks_nothing_twice() {
+    let lab = Lab::start().await;
+    assert_eq!(lab.ada().await.ask(&lab.private).await, Sight::Shown);
+    let asked = lab.lava.requests().len();
+    pass(20).await;
+    let ada = lab.ada().await;
+    assert_eq!(ada.sight(&lab.private), Sight::Shown);
+    // It may have looked whether LAVA is there.
+    assert!(lab.lava.requests().len() <= asked + 1);
+    assert_eq!(lab.asked("jobs/2"), 2);
+}
+
+#[tokio::test]
+async fn what_is_public_needs_no_request_to_be_told_and_no_lava_to_begin() {
+    let lab = Lab::start().await;
+    lab.lava.fail(Failure::CloseBefore, "/", 1_000);
+    available(&lab.authority, false).await;
+    let public = lab.authority.public();
+    assert_eq!(public.ask(&lab.public).await, Sight::Hidden);
+    lab.lava.heal();
+    available(&lab.authority, true).await;
+    assert_eq!(public.ask(&lab.public).await, Sight::Shown);
+    assert_eq!(public.ask(&lab.private).await, Sight::Hidden);
+    assert_eq!((public.name(), public.is_administrator()), (None, false));
+}
+
+#[tokio::test]
 async fn a_slow_answer_delays_only_who_waits_for_it() {
     let lab = Lab::start().await;
     let (ada, bob) = (lab.ada().await, lab.bob().await);

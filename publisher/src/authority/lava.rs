@@ -4,7 +4,7 @@
 //! with the token of the reader who wants it, and kept for him.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use lavabus_lava::{Identity, Server, ServerError};
@@ -28,8 +28,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIRM: Duration = Duration::from_secs(30);
 /// When that could not be told, after this time.
 const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
-/// A login that was confirmed within this time is taken as it is.
-const JUST_CONFIRMED: Duration = Duration::from_secs(5);
+/// A login that was confirmed within this time is taken as it is: a request needs no question of its own.
+const LATELY_CONFIRMED: Duration = Duration::from_secs(45);
+/// A login that nobody uses is kept this long, for the next request.
+const KEPT: Duration = Duration::from_secs(60);
 /// Wrong credentials are not asked for again within this time.
 const WRONG: Duration = Duration::from_secs(3);
 /// Whether LAVA answers at all is looked at this often, more often when it does not.
@@ -66,7 +68,7 @@ pub(super) struct Lava {
     server: Server,
     administrators: HashSet<String>,
     public: Answers,
-    logins: Mutex<HashMap<Key, Weak<Login>>>,
+    logins: Mutex<HashMap<Key, Arc<Login>>>,
     arrivals: Flights<Key, Result<Arc<Login>, Refused>>,
     wrong: Mutex<Recent<Key, Instant>>,
     turns: Arc<Turns>,
@@ -92,11 +94,18 @@ pub(super) struct Login {
     server: Server,
     own: Answers,
     turns: Semaphore,
-    /// When LAVA was asked last and said that the token is his.
-    confirmed: Mutex<Instant>,
+    times: Mutex<Times>,
     /// To ask it at once.
-    doubt: Arc<Notify>,
+    doubt: Notify,
     pub(super) withdrawn: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// When LAVA was asked last and said that the token is his.
+    confirmed: Instant,
+    /// When he came in last.
+    used: Instant,
 }
 
 impl Lava {
@@ -160,8 +169,9 @@ impl Lava {
             return Err(Refused::UnknownUser);
         }
         if let Some(login) = self.login(&key)
-            && login.confirmed_within(JUST_CONFIRMED)
+            && login.confirmed_within(LATELY_CONFIRMED)
         {
+            login.times().used = Instant::now();
             return Ok(login);
         }
         if self.is_known_to_be_down() {
@@ -191,8 +201,12 @@ impl Lava {
             return Err(self.is_nobodys(key));
         }
         if let Some(login) = self.login(&key) {
-            login.confirm(asked);
-            return Ok(login);
+            if login.user == owner {
+                login.confirm(asked);
+                login.times().used = Instant::now();
+                return Ok(login);
+            }
+            self.withdraw(&key);
         }
         debug!(user = owner, "logged in");
         let login = Arc::new(Login {
@@ -201,31 +215,49 @@ impl Lava {
             server,
             own: Answers::new(READER_THINGS),
             turns: Semaphore::new(READER_QUESTIONS),
-            confirmed: Mutex::new(asked),
-            doubt: Arc::default(),
+            times: Mutex::new(Times {
+                confirmed: asked,
+                used: asked,
+            }),
+            doubt: Notify::new(),
             withdrawn: CancellationToken::new(),
         });
         let mut logins = self.logins.lock().expect("no holder of this lock panics");
-        logins.retain(|_, login| login.strong_count() > 0);
-        logins.insert(key, Arc::downgrade(&login));
-        let answers = self.answers.subscribe();
+        logins.insert(key, login.clone());
         tokio::spawn(confirm(
             Arc::downgrade(self),
-            Arc::downgrade(&login),
-            login.doubt.clone(),
-            answers,
+            key,
+            login.clone(),
+            self.answers.subscribe(),
         ));
         Ok(login)
     }
 
     /// Notes that these credentials are wrong; whoever came in with them goes.
     fn is_nobodys(&self, key: Key) -> Refused {
-        if let Some(login) = self.login(&key) {
-            login.withdrawn.cancel();
-        }
+        self.withdraw(&key);
         let mut wrong = self.wrong.lock().expect("no holder of this lock panics");
         *wrong.entry(&key, Instant::now) = Instant::now();
         Refused::UnknownUser
+    }
+
+    fn withdraw(&self, key: &Key) {
+        let mut logins = self.logins.lock().expect("no holder of this lock panics");
+        if let Some(login) = logins.remove(key) {
+            login.withdrawn.cancel();
+        }
+    }
+
+    /// Forgets a login that nobody has used for some time. Whether it did.
+    fn forget_unused(&self, key: &Key, login: &Arc<Login>) -> bool {
+        // Under this lock nobody comes in with it.
+        let mut logins = self.logins.lock().expect("no holder of this lock panics");
+        // One is here, one is the caller's.
+        let is_unused = Arc::strong_count(login) <= 2 && login.times().used.elapsed() >= KEPT;
+        if is_unused {
+            logins.remove(key);
+        }
+        is_unused
     }
 
     fn is_wrong(&self, key: &Key) -> bool {
@@ -235,8 +267,7 @@ impl Lava {
 
     fn login(&self, key: &Key) -> Option<Arc<Login>> {
         let logins = self.logins.lock().expect("no holder of this lock panics");
-        let login = logins.get(key)?.upgrade()?;
-        (!login.withdrawn.is_cancelled()).then_some(login)
+        logins.get(key).cloned()
     }
 
     /// Whose token a server is seen with.
@@ -430,14 +461,17 @@ impl Login {
         self.is_administrator && self.confirmed_within(GRACE)
     }
 
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().expect("no holder of this lock panics")
+    }
+
     fn confirm(&self, asked: Instant) {
-        let mut confirmed = self.confirmed.lock().expect("no holder of this lock panics");
-        *confirmed = asked.max(*confirmed);
+        let mut times = self.times();
+        times.confirmed = asked.max(times.confirmed);
     }
 
     fn confirmed_within(&self, time: Duration) -> bool {
-        let confirmed = self.confirmed.lock().expect("no holder of this lock panics");
-        confirmed.elapsed() < time
+        self.times().confirmed.elapsed() < time
     }
 }
 
@@ -472,20 +506,23 @@ fn key(user: Option<&str>, token: &Secret) -> Key {
 }
 
 /// Asks whether a login's token is still his, while it is in use.
-async fn confirm(lava: Weak<Lava>, login: Weak<Login>, doubt: Arc<Notify>, mut answers: watch::Receiver<Option<bool>>) {
+async fn confirm(lava: Weak<Lava>, key: Key, login: Arc<Login>, mut answers: watch::Receiver<Option<bool>>) {
     let mut pause = CONFIRM;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = doubt.notified() => {}
+            () = login.doubt.notified() => {}
+            // It was found out by somebody who came.
+            () = login.withdrawn.cancelled() => return,
         }
-        // While LAVA is down there is nobody to ask. The sender goes with LAVA.
+        // While LAVA is down there is nobody to ask. The sender goes with the authority.
         if answers.wait_for(|answers| *answers != Some(false)).await.is_err() {
             return;
         }
-        let (Some(lava), Some(login)) = (lava.upgrade(), login.upgrade()) else {
+        let Some(lava) = lava.upgrade() else { return };
+        if lava.forget_unused(&key, &login) {
             return;
-        };
+        }
         let asked = Instant::now();
         pause = match lava.owner(&login.server).await {
             Owner::Known(owner) if owner == login.user => {
@@ -494,7 +531,7 @@ async fn confirm(lava: Weak<Lava>, login: Weak<Login>, doubt: Arc<Notify>, mut a
             }
             Owner::Known(_) | Owner::Nobody => {
                 info!(user = login.user, "the token is not good any more");
-                login.withdrawn.cancel();
+                lava.withdraw(&key);
                 return;
             }
             Owner::Unknown => CONFIRM_AGAIN,
