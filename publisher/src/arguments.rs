@@ -12,7 +12,8 @@ use lavabus_protocol::parse_size;
 use lavabus_store::{Options, Retention, Synchronous};
 use lavabus_zmtp::{BindOptions, Endpoint};
 
-use crate::config::{Config, ExplainConfig, HttpConfig, JournalConfig};
+use crate::authority::TokenName;
+use crate::config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig, LavaConfig};
 
 /// LAVA's `INTERNAL_EVENT_SOCKET`, where its web processes push.
 const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
@@ -121,6 +122,28 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "explain_from")]
     pub explain_token_file: Option<PathBuf>,
 
+    /// Who decides what a reader of the HTTP port may see: `open`, nobody, everyone sees all; `tokens`, the file of
+    /// tokens; `lava`, LAVA, which is asked with the reader's own token.
+    #[arg(long, value_name = "KIND", default_value = "open")]
+    pub authority: AuthorityKind,
+
+    /// The file of tokens: readers, workers, and who may hand in events over HTTP. Read again when it changes.
+    /// --new-token makes an entry.
+    #[arg(long, value_name = "FILE", required_if_eq("authority", "tokens"))]
+    pub tokens: Option<PathBuf>,
+
+    /// The LAVA (`https://HOST/`) that --authority lava asks.
+    #[arg(long, value_name = "URI", value_parser = lava, required_if_eq("authority", "lava"))]
+    pub lava: Option<String>,
+
+    /// A user of LAVA who sees all: all events, what was refused, the details of faults. May be repeated.
+    #[arg(long, value_name = "NAME", requires = "lava")]
+    pub administrator: Vec<String>,
+
+    /// Print a new random token and its entry for the file of tokens; do nothing else.
+    #[arg(long, value_name = "NAME")]
+    pub new_token: Option<TokenName>,
+
     /// How much is logged.
     #[arg(short, long, value_name = "LEVEL", default_value = "INFO", ignore_case = true)]
     pub level: Level,
@@ -154,6 +177,17 @@ pub enum Level {
     Debug,
 }
 
+/// `--authority`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuthorityKind {
+    /// Everyone sees all.
+    Open,
+    /// A file.
+    Tokens,
+    /// LAVA.
+    Lava,
+}
+
 /// `--http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
@@ -174,6 +208,18 @@ pub enum ArgumentError {
     /// The token's file cannot be used.
     #[error("--explain-token-file: {0}")]
     ExplainToken(#[source] IdentityError),
+    /// `--authority tokens` without its file.
+    #[error("--authority tokens needs its file: --tokens FILE")]
+    NoTokens,
+    /// `--authority lava` without its LAVA.
+    #[error("--authority lava needs its LAVA: --lava URI")]
+    NoLava,
+    /// A LAVA is named that nobody would ask.
+    #[error("--lava: nobody is asked: say --authority lava too")]
+    LavaNotAsked,
+    /// The LAVA's address cannot be used.
+    #[error("--lava: {0}")]
+    Lava(#[source] IdentityError),
 }
 
 impl Arguments {
@@ -241,7 +287,27 @@ impl Arguments {
                 pace: Pace::default(),
             });
         }
+        config.authority = self.authority()?;
         Ok(config)
+    }
+
+    fn authority(&self) -> Result<AuthorityConfig, ArgumentError> {
+        let tokens = self.tokens.clone();
+        Ok(match (self.authority, &self.lava) {
+            (AuthorityKind::Tokens, None) => AuthorityConfig::Tokens {
+                tokens: tokens.ok_or(ArgumentError::NoTokens)?,
+            },
+            (AuthorityKind::Lava, lava) => {
+                let uri = lava.as_ref().ok_or(ArgumentError::NoLava)?;
+                AuthorityConfig::Lava(Box::new(LavaConfig {
+                    identity: Identity::anonymous(uri).map_err(ArgumentError::Lava)?,
+                    administrators: self.administrator.clone(),
+                    tokens,
+                }))
+            }
+            (AuthorityKind::Open | AuthorityKind::Tokens, Some(_)) => return Err(ArgumentError::LavaNotAsked),
+            (AuthorityKind::Open, None) => AuthorityConfig::Open { tokens },
+        })
     }
 }
 
@@ -250,6 +316,17 @@ fn explain_from(text: &str) -> Result<String, String> {
     match Identity::anonymous(text) {
         Ok(identity) if identity.token.is_some() => {
             Err("a token has no place in an address: put it into a file, --explain-token-file FILE".to_owned())
+        }
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected the address of a LAVA server, such as https://lava.example.org/".to_owned()),
+    }
+}
+
+/// The readers' own tokens are used, so none has a place here.
+fn lava(text: &str) -> Result<String, String> {
+    match Identity::anonymous(text) {
+        Ok(identity) if identity.token.is_some() => {
+            Err("a token has no place here: readers bring their own".to_owned())
         }
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("expected the address of a LAVA server, such as https://lava.example.org/".to_owned()),
@@ -339,11 +416,39 @@ mod tests {
             (["--level", "LOUD"], "DEBUG"),
             (["--explain-from", "lava.example.org"], "https://lava.example.org/"),
             (["--explain-token-file", "x"], "--explain-from"),
+            (["--authority", "nobody"], "open, tokens, lava"),
+            (["--lava", "lava.example.org"], "https://lava.example.org/"),
+            (["--lava", "https://ada:s3cret@lava/"], "readers bring their own"),
+            (["--new-token", "a:b"], "without colon"),
         ] {
             let error = parse(&arguments).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(expected), "{error}");
         }
         assert!(parse(&["--db", "x", "--no-journal"]).is_err());
+    }
+
+    #[test]
+    fn an_authority_needs_what_it_asks() {
+        let config = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            Ok(parse(&[&["--no-journal"], &*words].concat())?.config(1024)?.authority)
+        };
+        let error = |line: &str| {
+            let error: Box<dyn std::error::Error> = config(line).unwrap_err();
+            error.to_string()
+        };
+        assert!(error("--authority tokens").contains("--tokens <FILE>"));
+        assert!(error("--authority lava").contains("--lava <URI>"));
+        assert!(error("--administrator ada").contains("--lava <URI>"));
+        assert!(error("--lava http://l/").contains("say --authority lava too"));
+        let tokens = config("--tokens t --authority tokens").unwrap();
+        assert!(matches!(tokens, AuthorityConfig::Tokens { tokens } if tokens.ends_with("t")));
+        let line = "--authority lava --lava https://l/RPC2 --administrator ada --administrator bob";
+        let AuthorityConfig::Lava(lava) = config(line).unwrap() else {
+            panic!("not LAVA")
+        };
+        assert_eq!(lava.identity.uri.as_str(), "https://l/");
+        assert_eq!((lava.administrators.len(), lava.tokens), (2, None));
     }
 
     #[test]

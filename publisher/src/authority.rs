@@ -23,30 +23,47 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answers;
 mod credentials;
+mod flights;
+mod lava;
 mod reader;
+mod recent;
 mod subject;
+mod tokens;
 
 use std::sync::Arc;
+
+use lavabus_lava::ServerError;
 
 pub use credentials::{Credentials, CredentialsError, Secret};
 pub use reader::{Reader, Sight};
 pub use subject::Subject;
+pub use tokens::{Role, TokenName, TokensError};
+pub(crate) use tokens::{check, new_token, warning};
 
 use crate::config::AuthorityConfig;
+use lava::Lava;
 use reader::Who;
+use tokens::Tokens;
 
 /// Decides who is let in, and what they may see. Cheap to clone: clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    kind: Arc<Kind>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    tokens: Option<Arc<Tokens>>,
 }
 
 #[derive(Debug)]
 enum Kind {
     Open,
-    /// Not made yet: lets nobody in.
-    Closed,
+    Tokens,
+    Lava(Arc<Lava>),
 }
 
 /// Why somebody is not let in. The first three are LAVA's texts.
@@ -68,34 +85,87 @@ pub enum Refused {
 
 /// An authority that cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {}
+pub enum AuthorityError {
+    /// The file of tokens cannot be used.
+    #[error("--tokens: {0}")]
+    Tokens(#[from] TokensError),
+    /// LAVA can never be asked, whatever it answers.
+    #[error("--lava: {0}")]
+    Lava(#[from] ServerError),
+}
 
 impl Authority {
-    /// Makes ready. To be called within a tokio runtime, where it keeps what it knows up to date until the last clone
-    /// and the last reader are gone.
+    /// Makes ready; LAVA need not be there yet. To be called within a tokio runtime, where it keeps what it knows up to
+    /// date until the last clone and the last reader are gone.
     pub fn new(config: &AuthorityConfig) -> Result<Authority, AuthorityError> {
-        let kind = match config {
-            AuthorityConfig::Open { .. } => Kind::Open,
-            AuthorityConfig::Tokens { .. } | AuthorityConfig::Lava { .. } => Kind::Closed,
+        let (kind, tokens) = match config {
+            AuthorityConfig::Open { tokens } => (Kind::Open, tokens.as_deref()),
+            AuthorityConfig::Tokens { tokens } => (Kind::Tokens, Some(tokens.as_path())),
+            AuthorityConfig::Lava(lava) => {
+                let asked = Lava::new(&lava.identity, &lava.administrators)?;
+                (Kind::Lava(asked), lava.tokens.as_deref())
+            }
         };
-        Ok(Authority { kind: Arc::new(kind) })
+        let tokens = tokens.map(Tokens::open).transpose()?;
+        Ok(Authority {
+            inner: Arc::new(Inner { kind, tokens }),
+        })
     }
 
-    /// Lets somebody in. Takes at most 5 s.
+    /// Lets somebody in. Takes at most 5 s. May be dropped at any time.
+    ///
+    /// Where all is open nobody is asked: credentials that are not in the file of tokens count as none.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Reader, Refused> {
-        let who = match (&*self.kind, credentials) {
-            (Kind::Open, Credentials::Worker { host, .. }) => Who::OpenWorker(host.clone()),
-            (Kind::Open, _) => Who::Everyone,
-            (Kind::Closed, _) => return Err(Refused::Unavailable),
+        let who = match credentials {
+            Credentials::Anonymous => self.anonymous().await?,
+            Credentials::User { user, token } => self.user(Some(user), token).await?,
+            Credentials::Token(token) => self.user(None, token).await?,
+            Credentials::Worker { host, token } => self.worker(host, token)?,
         };
-        Ok(Reader::new(who))
+        Ok(Reader::new(self.inner.clone(), who))
     }
 
-    /// Whether it can tell who may see what.
+    /// An anonymous reader, let in whether or not anything can be told at the moment: for what is open to all without a
+    /// request, such as a public endpoint.
+    pub fn public(&self) -> Reader {
+        Reader::new(self.inner.clone(), Who::Anonymous)
+    }
+
+    async fn anonymous(&self) -> Result<Who, Refused> {
+        if let Kind::Lava(lava) = &self.inner.kind {
+            lava.arrive().await?;
+        }
+        Ok(Who::Anonymous)
+    }
+
+    async fn user(&self, user: Option<&str>, token: &Secret) -> Result<Who, Refused> {
+        let tokens = self.inner.tokens.as_ref();
+        if let Some(entry) = tokens.and_then(|tokens| tokens.find(user, token)) {
+            return Ok(Who::Listed(entry));
+        }
+        match &self.inner.kind {
+            Kind::Open => Ok(Who::Anonymous),
+            Kind::Tokens => Err(Refused::UnknownUser),
+            Kind::Lava(lava) => Ok(Who::User(lava.log_in(user, token).await?)),
+        }
+    }
+
+    fn worker(&self, host: &str, token: &Secret) -> Result<Who, Refused> {
+        let listed = match &self.inner.tokens {
+            Some(tokens) => tokens.find_worker(host, token).map(Who::Listed),
+            None => Err(Refused::UnknownWorker),
+        };
+        match &self.inner.kind {
+            Kind::Open => Ok(listed.unwrap_or_else(|_| Who::OpenWorker(host.to_owned()))),
+            Kind::Tokens | Kind::Lava(_) => listed,
+        }
+    }
+
+    /// Whether it can tell who may see what. False until LAVA has answered once.
     pub fn is_available(&self) -> bool {
-        match &*self.kind {
-            Kind::Open => true,
-            Kind::Closed => false,
+        match &self.inner.kind {
+            Kind::Open | Kind::Tokens => true,
+            Kind::Lava(lava) => lava.is_available(),
         }
     }
 }

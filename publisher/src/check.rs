@@ -9,7 +9,8 @@ use lavabus_store::{OpenError, Reader, Retention, Synchronous};
 use lavabus_zmtp::Endpoint;
 use nix::unistd::{AccessFlags, Group, access};
 
-use crate::config::Config;
+use crate::authority;
+use crate::config::{AuthorityConfig, Config};
 
 /// What the configuration means, for a person.
 pub(crate) fn describe(config: &Config) -> String {
@@ -35,6 +36,9 @@ pub(crate) fn describe(config: &Config) -> String {
             "open to the network"
         };
         lines.push(format!("http     {address} ({open})"));
+    }
+    if !config.http.listen.is_empty() {
+        lines.extend(readers(&config.authority));
     }
     match &config.journal {
         Some(journal) => {
@@ -67,6 +71,27 @@ pub(crate) fn describe(config: &Config) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn readers(config: &AuthorityConfig) -> Vec<String> {
+    let (who, tokens) = match config {
+        AuthorityConfig::Open { tokens } => ("everyone sees all".to_owned(), tokens.as_ref()),
+        AuthorityConfig::Tokens { tokens } => ("who has a token sees all".to_owned(), Some(tokens)),
+        AuthorityConfig::Lava(lava) => {
+            let administrators = match lava.administrators.as_slice() {
+                [] => "no administrators".to_owned(),
+                names => format!("administrators: {}", names.join(", ")),
+            };
+            let who = format!("what {} shows to each ({administrators})", lava.identity.uri);
+            (who, lava.tokens.as_ref())
+        }
+    };
+    let mut lines = vec![format!("readers  {who}")];
+    if let Some(tokens) = tokens {
+        lines.push(format!("tokens   {}", tokens.display()));
+        lines.extend(authority::warning(tokens).map(|warning| format!("warning  {warning}")));
+    }
+    lines
 }
 
 fn retained(retention: &Retention) -> String {
@@ -111,6 +136,18 @@ pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
     if let Some(explain) = &config.explain {
         let server = Server::new(&explain.identity).map(drop);
         check("--explain-from", server.map_err(|error| error.to_string()));
+    }
+    let (tokens, lava) = match &config.authority {
+        AuthorityConfig::Open { tokens } => (tokens.as_ref(), None),
+        AuthorityConfig::Tokens { tokens } => (Some(tokens), None),
+        AuthorityConfig::Lava(lava) => (lava.tokens.as_ref(), Some(&lava.identity)),
+    };
+    if let Some(tokens) = tokens {
+        check("--tokens", authority::check(tokens).map_err(|error| error.to_string()));
+    }
+    if let Some(identity) = lava {
+        let server = Server::new(identity).map(drop);
+        check("--lava", server.map_err(|error| error.to_string()));
     }
     if log_file != Path::new("-") {
         check("--log-file", file_is_writable(log_file));
@@ -229,5 +266,33 @@ mod tests {
         let text = describe(&config);
         let line = "explain  asks https://lava.example.org/ (without a token: public jobs only)\n";
         assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn who_may_see_what_is_said_with_its_file() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = folder.path().join("tokens.yaml");
+        fs::write(&tokens, "- name: a\n").unwrap();
+        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut config = config(&folder.path().join("events.db"));
+        config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.authority = AuthorityConfig::Lava(Box::new(crate::config::LavaConfig {
+            identity: lavabus_lava::Identity::anonymous("https://lava.example.org/RPC2").unwrap(),
+            administrators: vec!["ada".to_owned()],
+            tokens: Some(tokens),
+        }));
+        let text = describe(&config);
+        let line = "readers  what https://lava.example.org/ shows to each (administrators: ada)\ntokens   /";
+        assert!(
+            text.contains(line) && text.contains("others can read it: chmod 600"),
+            "{text}"
+        );
+        let problems = problems(&config, Path::new("-"));
+        assert!(
+            problems[0].starts_with("--tokens: /") && problems[0].contains("line 1"),
+            "{problems:?}"
+        );
     }
 }

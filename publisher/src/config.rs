@@ -85,14 +85,18 @@ pub enum AuthorityConfig {
         tokens: PathBuf,
     },
     /// LAVA is asked with the reader's own token.
-    Lava {
-        /// Which LAVA, and how to get there. Its token and timeout are not used.
-        identity: Identity,
-        /// Users of LAVA who see all, and what only administrators see.
-        administrators: Vec<String>,
-        /// The file of tokens.
-        tokens: Option<PathBuf>,
-    },
+    Lava(Box<LavaConfig>),
+}
+
+/// The LAVA that is asked.
+#[derive(Clone, Debug)]
+pub struct LavaConfig {
+    /// Which LAVA, and how to get there. Its token and timeout are not used.
+    pub identity: Identity,
+    /// Users of LAVA who see all, and what only administrators see.
+    pub administrators: Vec<String>,
+    /// The file of tokens.
+    pub tokens: Option<PathBuf>,
 }
 
 impl Default for AuthorityConfig {

@@ -16,6 +16,7 @@ use tracing::{error, info};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{Arguments, Level};
+use crate::authority;
 use crate::check;
 use crate::config::Config;
 use crate::health::Health;
@@ -28,6 +29,15 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     // Prints help and usage errors itself, and ends with 2 on the latter.
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.new_token {
+        let (token, entry) = authority::new_token(name);
+        println!(
+            "The token, for whoever is to use it; it is not shown again:\n{}\n",
+            token.expose()
+        );
+        print!("Its entry for the file of --tokens:\n{entry}");
+        return ExitCode::SUCCESS;
+    }
     let config = match arguments.config(raise_descriptor_limit()) {
         Ok(config) => config,
         Err(error) => {

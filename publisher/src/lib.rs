@@ -55,8 +55,8 @@ mod check;
 mod config;
 mod daemon;
 
-pub use arguments::{ArgumentError, Arguments, Http, Level, SynchronousLevel};
-pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig};
+pub use arguments::{ArgumentError, Arguments, AuthorityKind, Http, Level, SynchronousLevel};
+pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig, LavaConfig};
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;

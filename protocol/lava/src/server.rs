@@ -20,6 +20,7 @@ use crate::answer::{Answer, Device, Explanation, Failure, Job, SubmittedJob, Wor
 use crate::error::ServerError;
 use crate::http::{self, ANSWER_LIMIT, Reply};
 use crate::identity::Identity;
+use crate::token::Token;
 use crate::xml_rpc::{self, Outcome, member};
 use crate::yaml::{Document, Item};
 
@@ -67,10 +68,7 @@ impl Server {
     pub fn new(identity: &Identity) -> Result<Server, ServerError> {
         let token = match &identity.token {
             None => None,
-            Some(token) => Some(http::token_header(token).ok_or_else(|| ServerError::Unexpected {
-                status: None,
-                excerpt: "the token holds characters that no header can".to_owned(),
-            })?),
+            Some(token) => Some(http::token_header(token).ok_or_else(unusable_token)?),
         };
         Ok(Server {
             inner: Arc::new(Inner {
@@ -79,6 +77,29 @@ impl Server {
                 user: OnceCell::new(),
                 rest: AtomicU8::new(REST_UNKNOWN),
                 identity: identity.clone(),
+            }),
+        })
+    }
+
+    /// The same server as somebody else sees it. Connections are shared.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Unexpected`] if the token cannot stand in a header.
+    pub fn seen_by(&self, username: Option<String>, token: Token) -> Result<Server, ServerError> {
+        let inner = &self.inner;
+        let token_header = http::token_header(&token).ok_or_else(unusable_token)?;
+        Ok(Server {
+            inner: Arc::new(Inner {
+                client: inner.client.clone(),
+                token: Some(token_header),
+                user: OnceCell::new(),
+                rest: AtomicU8::new(inner.rest.load(Ordering::Relaxed)),
+                identity: Identity {
+                    username,
+                    token: Some(token),
+                    ..inner.identity.clone()
+                },
             }),
         })
     }
@@ -414,6 +435,13 @@ impl Server {
         }
         self.xml_rpc("scheduler.jobs.cancel", vec![text(id)], &what).await?;
         Ok(())
+    }
+}
+
+fn unusable_token() -> ServerError {
+    ServerError::Unexpected {
+        status: None,
+        excerpt: "the token holds characters that no header can".to_owned(),
     }
 }
 

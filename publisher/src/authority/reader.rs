@@ -1,9 +1,15 @@
 //! Somebody who was let in.
 
-use lavabus_protocol::Kind;
-use lavabus_protocol::event::{Body, Event};
+use std::sync::Arc;
 
+use lavabus_protocol::Kind as EventKind;
+use lavabus_protocol::event::{Body, Event};
+use tokio_util::sync::CancellationToken;
+
+use super::lava::{Login, Patience};
 use super::subject::Subject;
+use super::tokens::{Entry, Role};
+use super::{Inner, Kind};
 
 /// Whether a reader may see something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,28 +25,42 @@ pub enum Sight {
 /// Somebody who was let in. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
+    authority: Arc<Inner>,
     who: Who,
+    patience: Arc<Patience>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Who {
-    /// Anybody, where all is open.
-    Everyone,
-    /// A worker, where all is open.
+    Anonymous,
+    /// A worker, where nobody is asked.
     OpenWorker(String),
+    /// Of the file of tokens.
+    Listed(Arc<Entry>),
+    /// Of LAVA.
+    User(Arc<Login>),
 }
 
 impl Reader {
-    pub(super) fn new(who: Who) -> Reader {
-        Reader { who }
+    pub(super) fn new(authority: Arc<Inner>, who: Who) -> Reader {
+        Reader {
+            authority,
+            who,
+            patience: Arc::default(),
+        }
     }
 
     /// Whether this reader may see what is about `subject`, by what is known already. Never waits. A worker sees nothing
     /// this way: see [`sight_of_event`](Reader::sight_of_event).
-    pub fn sight(&self, _subject: &Subject) -> Sight {
-        match &self.who {
-            Who::Everyone => Sight::Shown,
-            Who::OpenWorker(_) => Sight::Hidden,
+    pub fn sight(&self, subject: &Subject) -> Sight {
+        if self.worker().is_some() || self.is_withdrawn() {
+            return Sight::Hidden;
+        }
+        match (&self.authority.kind, &self.who) {
+            (Kind::Open, _) | (_, Who::Listed(_)) => Sight::Shown,
+            (Kind::Lava(lava), Who::User(login)) => lava.sight(subject, Some(login)),
+            (Kind::Lava(lava), _) => lava.sight(subject, None),
+            (Kind::Tokens, _) => Sight::Hidden,
         }
     }
 
@@ -54,27 +74,40 @@ impl Reader {
     }
 
     /// Looks up what [`sight`](Reader::sight) does not know, and keeps it. Takes at most 5 s; never answers
-    /// [`Sight::Ask`].
+    /// [`Sight::Ask`]. May be dropped at any time; what was asked is kept all the same.
     pub async fn ask(&self, subject: &Subject) -> Sight {
-        match self.sight(subject) {
-            Sight::Ask => Sight::Hidden,
-            known => known,
+        match (self.sight(subject), &self.authority.kind) {
+            (Sight::Ask, Kind::Lava(lava)) => {
+                let login = match &self.who {
+                    Who::User(login) => Some(login),
+                    _ => None,
+                };
+                lava.ask(subject, login, &self.patience).await
+            }
+            (known, _) => known,
         }
     }
 
     /// Whether this reader sees what only administrators see: messages that were refused, the details of faults, and
     /// what is about nothing that can be asked for.
     pub fn is_administrator(&self) -> bool {
-        match &self.who {
-            Who::Everyone => true,
-            Who::OpenWorker(_) => false,
+        if self.worker().is_some() || self.is_withdrawn() {
+            return false;
+        }
+        match (&self.authority.kind, &self.who) {
+            (Kind::Open, _) => true,
+            (_, Who::Listed(entry)) => entry.role == Role::Administrator,
+            (_, Who::User(login)) => login.is_administrator_now(),
+            _ => false,
         }
     }
 
     /// The name of the user or of the token. None: anonymous, or a worker.
     pub fn name(&self) -> Option<&str> {
         match &self.who {
-            Who::Everyone | Who::OpenWorker(_) => None,
+            Who::Listed(entry) if entry.role != Role::Worker => Some(&entry.name),
+            Who::User(login) => Some(&login.user),
+            _ => None,
         }
     }
 
@@ -82,31 +115,51 @@ impl Reader {
     pub fn worker(&self) -> Option<&str> {
         match &self.who {
             Who::OpenWorker(host) => Some(host),
-            Who::Everyone => None,
+            Who::Listed(entry) if entry.role == Role::Worker => Some(&entry.name),
+            _ => None,
         }
     }
 
-    /// Whether this reader may hand in events of this kind.
-    pub fn may_emit(&self, _kind: Kind) -> bool {
+    /// Whether this reader may hand in events of this kind: what the file of tokens says; of LAVA's users, administrators
+    /// may, but no device, testjob and worker events.
+    pub fn may_emit(&self, kind: EventKind) -> bool {
+        if self.is_withdrawn() {
+            return false;
+        }
+        let is_lavas_own = matches!(kind, EventKind::Device | EventKind::Testjob | EventKind::Worker);
         match &self.who {
-            Who::Everyone | Who::OpenWorker(_) => false,
+            Who::Listed(entry) => entry.may_emit(kind),
+            Who::User(login) => login.is_administrator_now() && !is_lavas_own,
+            Who::Anonymous | Who::OpenWorker(_) => false,
         }
     }
 
-    /// Whether what this reader was let in with is no longer good: the connection must end.
+    /// Whether what this reader was let in with is no longer good: the connection must end. Nothing is shown from then
+    /// on. Known within 40 s.
     pub fn is_withdrawn(&self) -> bool {
-        false
+        self.withdrawal().is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Waits until [`is_withdrawn`](Reader::is_withdrawn), for ever if need be. May be dropped at any time.
     pub async fn withdrawn(&self) {
-        std::future::pending().await
+        match self.withdrawal() {
+            Some(withdrawal) => withdrawal.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn withdrawal(&self) -> Option<&CancellationToken> {
+        match &self.who {
+            Who::Listed(entry) => Some(&entry.withdrawn),
+            Who::User(login) => Some(&login.withdrawn),
+            Who::Anonymous | Who::OpenWorker(_) => None,
+        }
     }
 }
 
 fn is_of_job_on(worker: &str, topic: &str, data: &str) -> bool {
-    let kind = Kind::of(topic);
-    if kind != Kind::Testjob {
+    let kind = EventKind::of(topic);
+    if kind != EventKind::Testjob {
         return false;
     }
     match Event::read(kind, data).body() {
@@ -121,7 +174,11 @@ mod tests {
 
     #[test]
     fn a_worker_receives_events_of_its_own_jobs_only() {
-        let worker = Reader::new(Who::OpenWorker("w".to_owned()));
+        let inner = Inner {
+            kind: Kind::Open,
+            tokens: None,
+        };
+        let worker = Reader::new(Arc::new(inner), Who::OpenWorker("w".to_owned()));
         let sight = |topic: &str, data: &str| worker.sight_of_event(&Subject::of(topic, data), topic, data);
         assert_eq!(sight("x.testjob", r#"{"job": 1, "worker": "w"}"#), Sight::Shown);
         for (topic, data) in [
@@ -135,5 +192,6 @@ mod tests {
         }
         assert_eq!(worker.sight(&Subject::Worker("w".to_owned())), Sight::Hidden);
         assert_eq!((worker.worker(), worker.name()), (Some("w"), None));
+        assert!(!worker.is_administrator());
     }
 }

@@ -1,0 +1,406 @@
+//! LAVA decides who may see what: asked with the reader's own token, and never relied on for longer than a minute.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use lava_publisher::authority::{Authority, Credentials, Reader, Refused, Secret, Sight, Subject};
+use lava_publisher::{AuthorityConfig, LavaConfig};
+use lava_stand_in::{Device, Failure, Job, LavaServer, Options};
+use lavabus_lava::Identity;
+use lavabus_protocol::Kind;
+use lavabus_protocol::event::JobId;
+
+/// A stand-in with `ada` and `bob`; `ada` has a private job.
+struct Lab {
+    lava: LavaServer,
+    authority: Authority,
+    public: Subject,
+    private: Subject,
+}
+
+fn job(id: &str) -> Subject {
+    Subject::Job(JobId::parse(id).unwrap())
+}
+
+fn user(user: &str, token: &str) -> Credentials {
+    Credentials::User {
+        user: user.to_owned(),
+        token: Secret::new(token),
+    }
+}
+
+fn authority_of(lava: &LavaServer) -> Authority {
+    let config = LavaConfig {
+        identity: Identity::anonymous(&lava.uri()).unwrap(),
+        administrators: vec!["root".to_owned()],
+        tokens: None,
+    };
+    Authority::new(&AuthorityConfig::Lava(Box::new(config))).unwrap()
+}
+
+fn fill(lava: &LavaServer) -> (Subject, Subject) {
+    for name in ["ada", "bob", "root"] {
+        lava.add_user(name, &format!("{name}-token"));
+    }
+    let public = lava.add_job(Job::default());
+    let private = lava.add_job(Job {
+        submitter: "ada".to_owned(),
+        private: true,
+        ..Job::default()
+    });
+    (job(&public), job(&private))
+}
+
+impl Lab {
+    async fn start() -> Lab {
+        let lava = LavaServer::start().await;
+        let (public, private) = fill(&lava);
+        Lab {
+            authority: authority_of(&lava),
+            public,
+            private,
+            lava,
+        }
+    }
+
+    async fn reader(&self, credentials: Credentials) -> Reader {
+        self.authority.authenticate(&credentials).await.unwrap()
+    }
+
+    async fn anonymous(&self) -> Reader {
+        self.reader(Credentials::Anonymous).await
+    }
+
+    async fn ada(&self) -> Reader {
+        self.reader(user("ada", "ada-token")).await
+    }
+
+    async fn bob(&self) -> Reader {
+        self.reader(user("bob", "bob-token")).await
+    }
+
+    /// How often LAVA was asked for a path.
+    fn asked(&self, path: &str) -> usize {
+        let line = format!("GET /api/v0.2/{path}/");
+        self.lava.requests().iter().filter(|request| **request == line).count()
+    }
+}
+
+/// The time passes for the authority; answers come in real time.
+async fn pass(seconds: u64) {
+    advance(Duration::from_secs(seconds)).await;
+}
+
+async fn advance(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// The authority sees that LAVA is, or is not, there.
+async fn available(authority: &Authority, expected: bool) {
+    while authority.is_available() != expected {
+        // It looks from time to time.
+        advance(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_let_in() {
+    let lab = Lab::start().await;
+    let try_in = async |credentials| {
+        let reader = lab.authority.authenticate(&credentials).await;
+        reader.map(|reader| reader.name().map(str::to_owned))
+    };
+    assert_eq!(try_in(Credentials::Anonymous).await, Ok(None));
+    assert_eq!(try_in(user("ada", "ada-token")).await, Ok(Some("ada".to_owned())));
+    let token = |token: &str| Credentials::Token(Secret::new(token));
+    assert_eq!(try_in(token("bob-token")).await, Ok(Some("bob".to_owned())));
+    for wrong in [
+        user("ada", "bob-token"),
+        user("ada", "no-token"),
+        user("", "ada-token"),
+        user("Ada", "ada-token"),
+        user("ada", ""),
+        user("ada", "line\nfeed"),
+        token("no-token"),
+        token(""),
+    ] {
+        assert_eq!(try_in(wrong.clone()).await, Err(Refused::UnknownUser), "{wrong:?}");
+    }
+    let worker = Credentials::Worker {
+        host: "worker-01".to_owned(),
+        token: Secret::new("worker-token-0123456789"),
+    };
+    assert_eq!(try_in(worker).await, Err(Refused::UnknownWorker));
+    assert!(lab.authority.is_available());
+}
+
+#[tokio::test]
+async fn a_private_job_is_seen_by_its_owner_only() {
+    let lab = Lab::start().await;
+    lab.lava.add_device(Device {
+        hostname: "secret-01".to_owned(),
+        private: true,
+        ..Device::default()
+    });
+    let (ada, bob, nobody) = (lab.ada().await, lab.bob().await, lab.anonymous().await);
+    assert_eq!(ada.sight(&lab.private), Sight::Ask);
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+    assert_eq!(ada.sight(&lab.private), Sight::Shown);
+    for reader in [&bob, &nobody] {
+        assert_eq!(reader.ask(&lab.private).await, Sight::Hidden);
+        assert_eq!(reader.sight(&lab.private), Sight::Hidden);
+    }
+    // Of a public one the first reader's question serves all.
+    assert_eq!(nobody.ask(&lab.public).await, Sight::Shown);
+    for reader in [&ada, &bob, &nobody] {
+        assert_eq!(reader.sight(&lab.public), Sight::Shown);
+    }
+    let secret = Subject::Device("secret-01".to_owned());
+    for (subject, expected) in [
+        (&secret, Sight::Hidden),
+        (&Subject::Device("qemu-01".to_owned()), Sight::Shown),
+        (&Subject::Worker("worker-01".to_owned()), Sight::Shown),
+        (&Subject::Worker("no-worker".to_owned()), Sight::Hidden),
+        (&Subject::Device("../jobs/1".to_owned()), Sight::Hidden),
+        (&Subject::Device("x".repeat(5000)), Sight::Hidden),
+        (&job("no-number"), Sight::Hidden),
+        (&Subject::Unbound, Sight::Hidden),
+    ] {
+        assert_eq!(bob.ask(subject).await, expected, "{subject:?}");
+        assert_eq!(nobody.ask(subject).await, expected, "{subject:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_is_named_by_us_and_sees_all() {
+    let lab = Lab::start().await;
+    let root = lab.reader(user("root", "root-token")).await;
+    let (ada, nobody) = (lab.ada().await, lab.anonymous().await);
+    for subject in [&lab.private, &Subject::Unbound, &job("999")] {
+        assert_eq!(root.sight(subject), Sight::Shown);
+    }
+    assert!(root.is_administrator() && !ada.is_administrator() && !nobody.is_administrator());
+    assert!(root.may_emit(Kind::Stage) && !root.may_emit(Kind::Testjob));
+    assert!(!ada.may_emit(Kind::Stage) && !nobody.may_emit(Kind::Stage));
+}
+
+#[tokio::test]
+async fn a_job_made_private_is_hidden_within_a_minute() {
+    let lab = Lab::start().await;
+    let (bob, nobody) = (lab.bob().await, lab.anonymous().await);
+    assert_eq!(nobody.ask(&lab.public).await, Sight::Shown);
+    let Subject::Job(id) = &lab.public else { panic!("a job") };
+    lab.lava.change_job(id.as_str(), |job| job.private = true);
+    pass(44).await;
+    assert_eq!(bob.sight(&lab.public), Sight::Shown);
+    pass(1).await;
+    assert_eq!(bob.sight(&lab.public), Sight::Ask);
+    assert_eq!(bob.ask(&lab.public).await, Sight::Hidden);
+    assert_eq!(nobody.sight(&lab.public), Sight::Hidden);
+}
+
+#[tokio::test]
+async fn a_token_that_is_removed_ends_its_connections_within_a_minute() {
+    let lab = Lab::start().await;
+    let (ada, bob) = (lab.ada().await, lab.bob().await);
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+    lab.lava.add_user("ada", "another-token");
+    assert!(!ada.is_withdrawn());
+    pass(31).await;
+    ada.withdrawn().await;
+    assert!(ada.is_withdrawn() && !bob.is_withdrawn());
+    assert_eq!(ada.sight(&lab.private), Sight::Hidden);
+    let again = lab.authority.authenticate(&user("ada", "ada-token")).await;
+    assert_eq!(again.map(drop), Err(Refused::UnknownUser));
+    let ada = lab.reader(user("ada", "another-token")).await;
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+}
+
+#[tokio::test]
+async fn without_lava_nobody_is_let_in_and_after_a_minute_nothing_is_shown() {
+    let lab = Lab::start().await;
+    let (ada, root) = (lab.ada().await, lab.reader(user("root", "root-token")).await);
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+    let port = lab.lava.address().port();
+    let Lab {
+        lava,
+        authority,
+        private,
+        ..
+    } = lab;
+    drop(lava);
+    pass(46).await;
+    // It was shown less than a minute ago, and nobody has taken that back.
+    assert_eq!(ada.ask(&private).await, Sight::Shown);
+    assert!(root.is_administrator());
+    available(&authority, false).await;
+    for credentials in [Credentials::Anonymous, user("bob", "bob-token")] {
+        let refused = authority.authenticate(&credentials).await.map(drop);
+        assert_eq!(refused, Err(Refused::Unavailable));
+    }
+    pass(14).await;
+    assert_eq!(ada.sight(&private), Sight::Hidden);
+    assert_eq!(root.sight(&private), Sight::Hidden);
+    assert!(!ada.is_withdrawn() && !root.is_administrator());
+
+    let options = Options {
+        port,
+        ..Options::default()
+    };
+    let lava = LavaServer::start_with(options).await;
+    fill(&lava);
+    pass(10).await;
+    available(&authority, true).await;
+    assert_eq!(ada.ask(&private).await, Sight::Shown);
+    while !root.is_administrator() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_meets_lava_going_down() {
+    let lab = Lab::start().await;
+    let nobody = lab.anonymous().await;
+    lab.lava.fail(Failure::Status(502), "/", 1_000);
+    assert!(lab.authority.is_available());
+    let refused = lab.authority.authenticate(&user("ada", "ada-token")).await.map(drop);
+    assert_eq!(refused, Err(Refused::Unavailable));
+    // The failed question made it look.
+    available(&lab.authority, false).await;
+    assert_eq!(nobody.ask(&lab.public).await, Sight::Hidden);
+    lab.lava.heal();
+    pass(10).await;
+    available(&lab.authority, true).await;
+    assert_eq!(nobody.ask(&lab.public).await, Sight::Shown);
+}
+
+#[tokio::test]
+async fn a_job_that_lava_cannot_tell_of_hides_nothing_else() {
+    let lab = Lab::start().await;
+    let (ada, nobody) = (lab.ada().await, lab.anonymous().await);
+    lab.lava.fail(Failure::Status(500), "/api/v0.2/jobs/77/", 1_000);
+    assert_eq!(nobody.ask(&job("77")).await, Sight::Hidden);
+    assert_eq!(ada.ask(&job("77")).await, Sight::Hidden);
+    let asked = lab.asked("jobs/77");
+    assert_eq!(ada.sight(&job("77")), Sight::Hidden);
+    pass(1).await;
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+    assert!(lab.authority.is_available());
+    assert_eq!(lab.asked("jobs/77"), asked);
+}
+
+#[tokio::test]
+async fn an_answer_that_a_job_is_not_there_does_not_stay() {
+    let lab = Lab::start().await;
+    let (ada, nobody) = (lab.ada().await, lab.anonymous().await);
+    let new = job("50");
+    assert_eq!(nobody.ask(&new).await, Sight::Hidden);
+    assert_eq!(ada.ask(&new).await, Sight::Hidden);
+    let asked = lab.asked("jobs/50");
+    assert_eq!((nobody.sight(&new), ada.sight(&new)), (Sight::Hidden, Sight::Hidden));
+    assert_eq!(nobody.ask(&new).await, Sight::Hidden);
+    assert_eq!(lab.asked("jobs/50"), asked, "asked again at once");
+    lab.lava.add_job(Job {
+        id: "50".to_owned(),
+        ..Job::default()
+    });
+    pass(10).await;
+    assert_eq!(ada.ask(&new).await, Sight::Shown);
+    assert_eq!(nobody.sight(&new), Sight::Shown);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_a_moment_after_its_event_is_seen() {
+    let lab = Lab::start().await;
+    for reader in [lab.anonymous().await, lab.ada().await] {
+        let id = (lab.lava.jobs().len() + 1).to_string();
+        let (new, path) = (job(&id), format!("jobs/{id}"));
+        let commit = async {
+            while lab.asked(&path) == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            lab.lava.add_job(Job::default());
+        };
+        let (seen, ()) = tokio::join!(reader.ask(&new), commit);
+        assert_eq!(seen, Sight::Shown);
+    }
+}
+
+#[tokio::test]
+async fn many_readers_ask_one_question() {
+    let lab = Lab::start().await;
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let authority = lab.authority.clone();
+        logins.spawn(async move { authority.authenticate(&user("ada", "ada-token")).await.unwrap() });
+    }
+    let mut asking = tokio::task::JoinSet::new();
+    for reader in logins.join_all().await {
+        let private = lab.private.clone();
+        asking.spawn(async move { reader.ask(&private).await });
+    }
+    for _ in 0..200 {
+        let (reader, public) = (lab.anonymous().await, lab.public.clone());
+        asking.spawn(async move { reader.ask(&public).await });
+    }
+    for seen in asking.join_all().await {
+        assert_eq!(seen, Sight::Shown);
+    }
+    let [public, private] = [&lab.public, &lab.private].map(|subject| match subject {
+        Subject::Job(id) => lab.asked(&format!("jobs/{id}")),
+        _ => panic!("a job"),
+    });
+    assert_eq!(public, 1);
+    // Once for everybody, once with the owner's token.
+    assert_eq!(private, 2);
+    // Once to see whether LAVA is there, once for the owner.
+    assert_eq!(lab.asked("system/whoami"), 2);
+}
+
+#[tokio::test]
+async fn one_request_after_the_other_asks_nothing_twice() {
+    let lab = Lab::start().await;
+    assert_eq!(lab.ada().await.ask(&lab.private).await, Sight::Shown);
+    let asked = lab.lava.requests().len();
+    pass(20).await;
+    let ada = lab.ada().await;
+    assert_eq!(ada.sight(&lab.private), Sight::Shown);
+    // It may have looked whether LAVA is there.
+    assert!(lab.lava.requests().len() <= asked + 1);
+    assert_eq!(lab.asked("jobs/2"), 2);
+}
+
+#[tokio::test]
+async fn what_is_public_needs_no_request_to_be_told_and_no_lava_to_begin() {
+    let lab = Lab::start().await;
+    lab.lava.fail(Failure::CloseBefore, "/", 1_000);
+    available(&lab.authority, false).await;
+    let public = lab.authority.public();
+    assert_eq!(public.ask(&lab.public).await, Sight::Hidden);
+    lab.lava.heal();
+    available(&lab.authority, true).await;
+    assert_eq!(public.ask(&lab.public).await, Sight::Shown);
+    assert_eq!(public.ask(&lab.private).await, Sight::Hidden);
+    assert_eq!((public.name(), public.is_administrator()), (None, false));
+}
+
+#[tokio::test]
+async fn a_slow_answer_delays_only_who_waits_for_it() {
+    let lab = Lab::start().await;
+    let (ada, bob) = (lab.ada().await, lab.bob().await);
+    let slow = job("60");
+    lab.lava
+        .fail(Failure::Delay(Duration::from_secs(60)), "/api/v0.2/jobs/60/", 1_000);
+    let waiting = tokio::spawn(async move { ada.ask(&slow).await });
+    while lab.asked("jobs/60") == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(bob.ask(&lab.public).await, Sight::Shown);
+    assert!(!waiting.is_finished());
+    // Its time is over.
+    pass(6).await;
+    assert_eq!(waiting.await.unwrap(), Sight::Hidden);
+}
