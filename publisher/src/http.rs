@@ -1,10 +1,15 @@
 //! The second port: WebSocket, probes and what else speaks HTTP.
 
 mod addresses;
+mod emit;
+mod events;
 pub(crate) mod following;
 pub(crate) mod forms;
+mod gap;
+mod parameters;
 mod probes;
 mod problem;
+mod visitor;
 pub(crate) mod websocket;
 
 use std::convert::Infallible;
@@ -24,6 +29,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lavabus_protocol::Epoch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +39,8 @@ use tracing::{debug, warn};
 
 pub(crate) use self::addresses::Addresses;
 use self::addresses::Place;
+pub(crate) use self::emit::Posts;
+pub(crate) use self::gap::Gap;
 pub(crate) use self::problem::Problem;
 use crate::authority::Authority;
 use crate::counters::Counters;
@@ -55,9 +63,11 @@ pub(crate) struct Parts {
     pub(crate) authority: Authority,
     pub(crate) fan_out: Arc<FanOut>,
     pub(crate) replays: Option<Arc<Replays>>,
+    pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<Counters>,
     pub(crate) health: Arc<Health>,
     pub(crate) open: Arc<OpenReaders>,
+    pub(crate) posts: Posts,
     /// Pages of these origins may read, beside those of the port itself.
     pub(crate) origins: Vec<String>,
     pub(crate) stalled_timeout: Duration,
@@ -108,8 +118,20 @@ impl Http {
         is_own || self.origins.iter().any(|allowed| allowed == origin)
     }
 
+    /// Where the past is read.
+    pub(crate) fn replays(&self) -> Result<&Arc<Replays>, Problem> {
+        let missing = || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "this publisher keeps no journal: there is the stream only",
+            )
+        };
+        self.replays.as_ref().ok_or_else(missing)
+    }
+
     fn routes(&self) -> Router {
         Router::new()
+            .route("/api/v1/events", get(events::list).post(emit::post))
             .route("/ws/", get(websocket::upgrade))
             .route("/ws/v1/healthz", get(probes::healthz))
             .route("/livez", get(probes::livez))
