@@ -144,7 +144,8 @@ pub(crate) fn record(row: &EventRow<'_>, epoch: Epoch) -> Record {
     }
 }
 
-fn candidate<'a>(row: &EventRow<'a>) -> Candidate<'a> {
+/// The same as a filter looks at it.
+pub(crate) fn candidate<'a>(row: &EventRow<'a>) -> Candidate<'a> {
     let candidate = Candidate::new(row.topic, row.user, row.data);
     match row.lab {
         "" => candidate,
