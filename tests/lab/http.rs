@@ -105,7 +105,7 @@ impl HttpClient {
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
         EventStream {
             response,
-            text: String::new(),
+            text: Vec::new(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl HttpClient {
 #[derive(Debug)]
 pub struct EventStream {
     response: Response,
-    text: String,
+    text: Vec<u8>,
 }
 
 /// One of them.
@@ -135,15 +135,15 @@ impl EventStream {
     /// The next event, or none if the stream has ended.
     pub async fn next(&mut self) -> Option<SseEvent> {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
+            if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
                 let mut event = SseEvent {
                     id: None,
                     event: "message".to_owned(),
                     data: serde_json::Value::Null,
                 };
-                let (mut is_event, block, rest) = (false, block.to_owned(), rest.to_owned());
-                self.text = rest;
-                for line in block.lines() {
+                let block: Vec<u8> = self.text.drain(..end + 2).collect();
+                let (mut is_event, block) = (false, String::from_utf8(block).unwrap());
+                for line in block.lines().filter(|line| !line.is_empty()) {
                     match line.split_once(": ").unwrap_or((line, "")) {
                         ("id", id) => event.id = Some(id.to_owned()),
                         ("event", kind) => event.event = kind.to_owned(),
@@ -162,7 +162,7 @@ impl EventStream {
             let chunk = tokio::time::timeout(LONG, self.response.chunk()).await;
             match chunk.expect("an event").unwrap() {
                 None => return None,
-                Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
+                Some(chunk) => self.text.extend_from_slice(&chunk),
             }
         }
     }
