@@ -263,6 +263,7 @@ impl Arguments {
             max_per_address: self.http_per_address,
             proxies: self.http_proxy.clone(),
             origins: self.http_origin.clone(),
+            ..HttpConfig::default()
         };
         config.ring_bytes = usize::try_from(self.ring).unwrap_or(usize::MAX);
         config.history_from = self.history_from.clone();

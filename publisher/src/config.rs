@@ -56,6 +56,8 @@ pub struct HttpConfig {
     pub proxies: Vec<IpNet>,
     /// Pages of these origins may read, such as `https://dashboard.example.org`, beside those of the port itself.
     pub origins: Vec<String>,
+    /// The body of a request may have so many bytes.
+    pub max_body: usize,
 }
 
 impl Default for HttpConfig {
@@ -65,6 +67,7 @@ impl Default for HttpConfig {
             max_per_address: 256,
             proxies: Vec::new(),
             origins: Vec::new(),
+            max_body: 1 << 20,
         }
     }
 }

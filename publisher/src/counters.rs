@@ -73,6 +73,8 @@ counters! {
     too_many_connections,
     /// WebSocket clients accepted.
     websockets,
+    /// Event streams (SSE) opened.
+    event_streams,
     /// Requests on the second port with a login that is not good.
     authentication_failures,
     /// Failed jobs of which LAVA was asked why, and answered.

@@ -1,10 +1,16 @@
 //! The second port: WebSocket, probes and what else speaks HTTP.
 
 mod addresses;
+mod emit;
+mod events;
 pub(crate) mod following;
 pub(crate) mod forms;
+mod gap;
+mod parameters;
 mod probes;
 mod problem;
+pub(crate) mod stream;
+mod visitor;
 pub(crate) mod websocket;
 
 use std::convert::Infallible;
@@ -24,6 +30,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lavabus_protocol::Epoch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +40,8 @@ use tracing::{debug, warn};
 
 pub(crate) use self::addresses::Addresses;
 use self::addresses::Place;
+pub(crate) use self::emit::Posts;
+pub(crate) use self::gap::Gap;
 pub(crate) use self::problem::Problem;
 use crate::authority::Authority;
 use crate::counters::Counters;
@@ -42,6 +51,8 @@ use crate::replay::Replays;
 
 /// A request's head must be there in this time, and so must the next one of a connection that is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head fits in so many bytes, and so many wait at most for a client that does not read.
+const BUFFER: usize = 16 * 1024;
 /// After a failure to accept the listener rests this long.
 const REST: Duration = Duration::from_millis(100);
 
@@ -55,9 +66,11 @@ pub(crate) struct Parts {
     pub(crate) authority: Authority,
     pub(crate) fan_out: Arc<FanOut>,
     pub(crate) replays: Option<Arc<Replays>>,
+    pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<Counters>,
     pub(crate) health: Arc<Health>,
     pub(crate) open: Arc<OpenReaders>,
+    pub(crate) posts: Posts,
     /// Pages of these origins may read, beside those of the port itself.
     pub(crate) origins: Vec<String>,
     pub(crate) stalled_timeout: Duration,
@@ -108,8 +121,21 @@ impl Http {
         is_own || self.origins.iter().any(|allowed| allowed == origin)
     }
 
+    /// Where the past is read.
+    pub(crate) fn replays(&self) -> Result<&Arc<Replays>, Problem> {
+        let missing = || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "this publisher keeps no journal: there is the stream only",
+            )
+        };
+        self.replays.as_ref().ok_or_else(missing)
+    }
+
     fn routes(&self) -> Router {
         Router::new()
+            .route("/api/v1/events", get(events::list).post(emit::post))
+            .route("/api/v1/stream", get(stream::open))
             .route("/ws/", get(websocket::upgrade))
             .route("/ws/v1/healthz", get(probes::healthz))
             .route("/livez", get(probes::livez))
@@ -126,6 +152,7 @@ impl Http {
 #[derive(Debug, Default)]
 pub(crate) struct OpenReaders {
     websockets: AtomicU64,
+    event_streams: AtomicU64,
 }
 
 /// One more, until it is dropped.
@@ -142,18 +169,29 @@ impl OpenReaders {
         self.websockets.fetch_add(1, Ordering::Relaxed);
         OpenReader(&self.websockets)
     }
+
+    pub(crate) fn event_stream(&self) -> OpenReader<'_> {
+        self.event_streams.fetch_add(1, Ordering::Relaxed);
+        OpenReader(&self.event_streams)
+    }
 }
 
 /// Where a request came from, and its places, which whoever goes on with the connection keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     client: IpAddr,
+    aborted: CancellationToken,
     _places: Arc<(Place, Arc<OwnedSemaphorePermit>)>,
 }
 
 impl Connection {
     pub(crate) fn address(&self) -> IpAddr {
         self.client
+    }
+
+    /// Closes it, whatever is still to be written.
+    pub(crate) fn abort(&self) {
+        self.aborted.cancel();
     }
 }
 
@@ -202,11 +240,13 @@ impl HttpDoors {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, routes: Router, permit: Arc<OwnedSemaphorePermit>) {
         // Small messages go out at once.
         let _ = stream.set_nodelay(true);
+        let aborted = CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
             let (doors, mut routes, permit) = (self.clone(), routes.clone(), permit.clone());
+            let aborted = aborted.clone();
             async move {
                 let mut request = request.map(Body::new);
-                match doors.connection(peer.ip(), request.headers(), permit) {
+                match doors.connection(peer.ip(), request.headers(), permit, aborted) {
                     Ok(connection) => {
                         request.extensions_mut().insert(connection);
                         routes.call(request).await
@@ -218,16 +258,22 @@ impl HttpDoors {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(64 * 1024)
+            .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), answer)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let served = async {
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = self.closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
+        };
+        let ended = tokio::select! {
+            ended = served => ended,
+            () = aborted.cancelled() => return,
         };
         if let Err(error) = ended {
             debug!(%peer, %error, "HTTP connection ended");
@@ -239,6 +285,7 @@ impl HttpDoors {
         peer: IpAddr,
         headers: &HeaderMap,
         permit: Arc<OwnedSemaphorePermit>,
+        aborted: CancellationToken,
     ) -> Result<Connection, Problem> {
         if self.checks_host && !self.http.is_host_allowed(headers) {
             let detail = "this port is for this machine; whoever reaches it under another name needs --http-origin";
@@ -254,6 +301,7 @@ impl HttpDoors {
         };
         Ok(Connection {
             client,
+            aborted,
             _places: Arc::new((place, permit)),
         })
     }

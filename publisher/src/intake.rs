@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lavabus_protocol::Refusal;
 use lavabus_zmtp::{ConnectionError, HeartbeatConfig, Peer, PullConnection, Received, Stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::admission::{Admitted, Refused, admit};
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
-use crate::journal::Submission;
+use crate::journal::{Outcome, Submission};
 
 /// At the end producers' connections are read until they are quiet for this long.
 const QUIET: Duration = Duration::from_millis(20);
@@ -44,8 +44,18 @@ impl ToJournal {
         ToJournal { submissions, room }
     }
 
+    /// Hands over what is to be kept whole or not at all, and answered. None if the journal has ended.
+    pub(crate) async fn send_for_answer(
+        &self,
+        admitted: Admitted,
+        peer: &Arc<str>,
+    ) -> Option<oneshot::Receiver<Outcome>> {
+        let (answer, answered) = oneshot::channel();
+        self.send(admitted, peer, Some(answer)).await.then_some(answered)
+    }
+
     /// False if the journal has ended.
-    async fn send(&self, admitted: Admitted, peer: &Arc<str>) -> bool {
+    async fn send(&self, admitted: Admitted, peer: &Arc<str>, answer: Option<oneshot::Sender<Outcome>>) -> bool {
         let bytes = u32::try_from(admitted.bytes.len()).unwrap_or(u32::MAX);
         let Ok(room) = self.room.clone().acquire_many_owned(bytes).await else {
             return false;
@@ -54,6 +64,7 @@ impl ToJournal {
             admitted,
             received_us: Timestamp::now().as_microsecond(),
             peer: peer.clone(),
+            answer,
             _room: Some(room),
         };
         self.submissions.send(submission).await.is_ok()
@@ -147,7 +158,7 @@ impl Intake {
             debug!(%peer, reason = refused.refusal.reason(), cause = %refused.refusal, "message refused");
         }
         match &self.next {
-            Next::Journal(journal) => journal.send(admitted, peer).await,
+            Next::Journal(journal) => journal.send(admitted, peer, None).await,
             Next::FanOut(fan_out) => {
                 if !admitted.messages.is_empty() {
                     fan_out.publish_unkept(admitted.events());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lavabus_protocol::Refusal;
 use lavabus_store::{Appended, Group, Journal, NewEvent, PruneBudget, Reader, Retention, StoreError};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use self::rejections::Rejections;
@@ -47,8 +47,21 @@ pub(crate) struct Submission {
     /// In µs since 1970.
     pub(crate) received_us: i64,
     pub(crate) peer: Arc<str>,
+    /// Who wants to know what became of it. Then it is kept whole or not at all, and not published unless it is kept.
+    pub(crate) answer: Option<oneshot::Sender<Outcome>>,
     /// Its share of what may wait, given back when it is dropped.
     pub(crate) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is on the disk and published: for each event its number, and whether it was there before.
+    Kept(Vec<(u64, bool)>),
+    /// Nothing of it is kept: these of its events have UUIDs that are known with other content.
+    Conflict(Vec<usize>),
+    /// Nothing of it is kept: the journal cannot write.
+    NotKept,
 }
 
 /// The thread's state. It alone writes to the database.
@@ -81,8 +94,14 @@ struct State {
     prune_due: Option<Instant>,
 }
 
-/// What became of the events of a group, one entry each, in order.
-type Accepted = Vec<bool>;
+/// What became of a group.
+#[derive(Default)]
+struct Accepted {
+    /// Whether it is new, one entry an event, in order.
+    events: Vec<bool>,
+    /// For whoever waits, in the order of the submissions.
+    outcomes: Vec<Outcome>,
+}
 
 impl JournalWriter {
     pub(crate) fn new(
@@ -193,9 +212,9 @@ impl JournalWriter {
         let first = self.journal.head() + 1;
         match self.commit(group) {
             Ok(accepted) => {
-                let mut accepted = accepted.into_iter();
+                let mut is_new = accepted.events.into_iter();
                 let events = group.iter().flat_map(|submission| submission.admitted.events());
-                let events = events.filter(|_| accepted.next().unwrap_or(false));
+                let events = events.filter(|_| is_new.next().unwrap_or(false));
                 self.fan_out.publish(events, Numbers::From(first), |_| ());
                 let count = self.journal.head() + 1 - first;
                 self.counters.committed.add(count);
@@ -203,6 +222,10 @@ impl JournalWriter {
                 self.health.journal_writes(true);
                 if self.oldest.load(Ordering::Relaxed) == 0 {
                     self.oldest.store(first, Ordering::Relaxed);
+                }
+                let waiting = group.iter_mut().filter_map(|submission| submission.answer.take());
+                for (answer, outcome) in waiting.zip(accepted.outcomes) {
+                    let _ = answer.send(outcome);
                 }
             }
             Err(cause) => {
@@ -215,19 +238,36 @@ impl JournalWriter {
     }
 
     fn commit(&mut self, submissions: &[Submission]) -> Result<Accepted, StoreError> {
-        let mut accepted = Vec::with_capacity(GROUP_EVENTS);
+        let mut accepted = Accepted::default();
         let mut conflicts = Vec::new();
         let mut repeats = 0;
         let mut group = self.journal.group()?;
         for submission in submissions {
+            if submission.answer.is_some() {
+                let conflicting = conflicts_of(&mut group, submission)?;
+                if !conflicting.is_empty() {
+                    let events: Vec<_> = submission.admitted.events().collect();
+                    accepted.events.extend(events.iter().map(|_| false));
+                    conflicts.extend(conflicting.iter().map(|place| (events[*place].0, submission)));
+                    accepted.outcomes.push(Outcome::Conflict(conflicting));
+                    continue;
+                }
+            }
+            let mut kept = Vec::new();
             for (bytes, message) in submission.admitted.events() {
                 let appended = append(&mut group, bytes, message, submission.received_us)?;
-                accepted.push(matches!(appended, Appended::New(_)));
+                accepted.events.push(matches!(appended, Appended::New(_)));
                 match appended {
-                    Appended::New(_) => {}
-                    Appended::Repeat(_) => repeats += 1,
+                    Appended::New(seq) => kept.push((seq, false)),
+                    Appended::Repeat(seq) => {
+                        repeats += 1;
+                        kept.push((seq, true));
+                    }
                     Appended::Conflict(_) => conflicts.push((bytes, submission)),
                 }
+            }
+            if submission.answer.is_some() {
+                accepted.outcomes.push(Outcome::Kept(kept));
             }
         }
         self.state.rejections.write(&mut group)?;
@@ -351,8 +391,25 @@ fn append(
     message: &AdmittedMessage,
     received_us: i64,
 ) -> Result<Appended, StoreError> {
+    group.append(&new_event(bytes, message, received_us))
+}
+
+/// The events of a submission whose UUIDs are there with other content. Two of its own may not differ either: whoever
+/// hands it in has looked.
+fn conflicts_of(group: &mut Group<'_>, submission: &Submission) -> Result<Vec<usize>, StoreError> {
+    let mut conflicting = Vec::new();
+    for (place, (bytes, message)) in submission.admitted.events().enumerate() {
+        let found = group.find(&new_event(bytes, message, submission.received_us))?;
+        if matches!(found, Some(Appended::Conflict(_))) {
+            conflicting.push(place);
+        }
+    }
+    Ok(conflicting)
+}
+
+fn new_event<'a>(bytes: &'a [u8], message: &'a AdmittedMessage, received_us: i64) -> NewEvent<'a> {
     let [topic, sent, user, data] = texts(bytes);
-    group.append(&NewEvent {
+    NewEvent {
         id: &message.id,
         received_us,
         topic,
@@ -360,7 +417,7 @@ fn append(
         user,
         data,
         lab: "",
-    })
+    }
 }
 
 /// The frames of an admitted event that the journal keeps as text: all but the UUID.

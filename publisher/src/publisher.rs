@@ -27,7 +27,7 @@ use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
 use crate::http::following::Following;
-use crate::http::{self, Addresses, Http, HttpDoors};
+use crate::http::{self, Addresses, Http, HttpDoors, Posts};
 use crate::intake::{Intake, Next, ToJournal};
 use crate::journal::JournalWriter;
 use crate::public::Public;
@@ -247,7 +247,9 @@ impl Publisher {
                     oldest.store(first, Ordering::Relaxed);
                 }
                 let (sender, submissions) = mpsc::channel(SUBMISSIONS);
-                let bytes = SUBMITTED_BYTES.max(2 * config.limits.message);
+                let bytes = SUBMITTED_BYTES
+                    .max(2 * config.limits.message)
+                    .max(4 * config.http.max_body);
                 let writer = JournalWriter::new(
                     open.journal,
                     open.reader,
@@ -337,13 +339,23 @@ impl Publisher {
             let serve = move |stream, peer| serve_subscriber(shared.clone(), drain.clone(), stream, peer);
             listeners.spawn(async move { doors.accept(listener, SocketType::Pub, serve).await });
         }
+        let to_journal = Intake {
+            next,
+            counters: counters.clone(),
+            heartbeat: config.heartbeat,
+            limits: config.limits.clone(),
+            closing: closing.clone(),
+        };
+        let posts = Posts::new(&to_journal, &producers, config.http.max_body);
         let second_port = Http::new(http::Parts {
             authority,
+            epoch,
             fan_out: shared.fan_out.clone(),
             replays: shared.replays.clone(),
             counters: counters.clone(),
             health,
             open: Arc::default(),
+            posts,
             origins: config.http.origins,
             stalled_timeout: shared.heartbeat.stalled_timeout,
             tasks: subscribers.clone(),
@@ -361,13 +373,6 @@ impl Publisher {
             };
             listeners.spawn(doors.accept(listener));
         }
-        let to_journal = Intake {
-            next,
-            counters: counters.clone(),
-            heartbeat: config.heartbeat,
-            limits: config.limits.clone(),
-            closing: closing.clone(),
-        };
         for listener in intake {
             let doors = doors(&producers, &config.limits);
             let to_journal = to_journal.clone();
@@ -390,6 +395,7 @@ impl Publisher {
         }
         info!("ending: no new connections, reading what producers already sent");
         closing.cancel();
+        second_port.posts.close();
         for tracker in [&listeners, &producers] {
             tracker.close();
             tracker.wait().await;

@@ -324,7 +324,8 @@ fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, St
     Ok(page)
 }
 
-fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, StoreError> {
+/// Where this cursor leads in the numbers of `epoch`.
+pub(crate) fn resume(reader: &Reader, cursor: &Cursor, epoch: Epoch) -> Result<Resume, StoreError> {
     let kept_from = reader.oldest()?.map_or(reader.head()?, |oldest| oldest - 1);
     let by_number = cursor
         .position_alone()

@@ -60,6 +60,11 @@ impl RunningPublisher {
         self.endpoints.http[0]
     }
 
+    /// A client of the second port, without a login.
+    pub fn client(&self) -> super::HttpClient {
+        super::HttpClient::new(self.http())
+    }
+
     /// Waits until that many WebSocket clients were accepted since the start.
     pub async fn websockets(&self, count: u64) {
         eventually("WebSockets accepted", || self.counters.websockets.get() >= count).await;

@@ -6,7 +6,7 @@ mod socket;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use dxr::Value;
 use jiff::{SignedDuration, Timestamp};

@@ -15,6 +15,7 @@ pub struct Candidate<'a> {
     username: &'a str,
     data: &'a str,
     lab: Option<&'a str>,
+    known: Option<&'a Event>,
     event: OnceCell<Event>,
 }
 
@@ -29,6 +30,7 @@ impl<'a> Candidate<'a> {
             username,
             data,
             lab: None,
+            known: None,
             event: OnceCell::new(),
         }
     }
@@ -38,9 +40,18 @@ impl<'a> Candidate<'a> {
         Candidate { lab: Some(lab), ..self }
     }
 
+    /// The same, whose data somebody has read already.
+    pub fn with_event(self, event: &'a Event) -> Candidate<'a> {
+        Candidate {
+            known: Some(event),
+            ..self
+        }
+    }
+
     /// The typed view of its data.
     pub fn event(&self) -> &Event {
-        self.event.get_or_init(|| Event::read(Kind::of(self.topic), self.data))
+        let read = || Event::read(Kind::of(self.topic), self.data);
+        self.known.unwrap_or_else(|| self.event.get_or_init(read))
     }
 
     #[cfg(test)]

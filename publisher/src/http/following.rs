@@ -26,8 +26,8 @@ pub(crate) enum Next {
     Batch(Arc<Batch>, usize),
     /// Events of the journal, in order. Up to the number everything was looked at.
     Events(Vec<Event>, u64),
-    /// So many events cannot be had any more.
-    Gap(u64, GapReason),
+    /// The events from the place before to the place now cannot be had any more.
+    Gap(GapReason),
 }
 
 /// A place in the stream.
@@ -154,11 +154,11 @@ impl Following {
             let lost = last_lost.saturating_sub(self.position.sequence);
             self.counters.skipped.add(lost);
             self.position = Position::new(batch, 0, last_lost);
-            return Some(Next::Gap(lost, GapReason::RingOverrun));
+            return Some(Next::Gap(GapReason::RingOverrun));
         }
         let (sequence, gap) = match self.position.standing() {
             Standing::After(sequence) => (sequence, None),
-            Standing::NotRecorded(sequence) => (sequence, Some(Next::Gap(0, GapReason::NotRecorded))),
+            Standing::NotRecorded(sequence) => (sequence, Some(Next::Gap(GapReason::NotRecorded))),
             Standing::Unknown => {
                 tokio::time::sleep(NUMBERING_INTERVAL).await;
                 return None;
@@ -186,7 +186,7 @@ impl Following {
             let lost = pruned - after;
             self.counters.skipped.add(lost);
             self.position.covers(pruned);
-            return Ok(Some(Next::Gap(lost, GapReason::Expired)));
+            return Ok(Some(Next::Gap(GapReason::Expired)));
         }
         Ok(Some(Next::Events(page.events, page.after)))
     }

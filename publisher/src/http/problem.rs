@@ -4,7 +4,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use tracing::warn;
+
 use crate::authority::{CredentialsError, Refused};
+use crate::replay::ReplayError;
 
 /// Why a request is not answered. It says nothing that only some may know.
 #[derive(Clone, Debug)]
@@ -39,6 +42,16 @@ impl From<Refused> for Problem {
             Refused::Unavailable => Problem::unavailable(),
             refused => Problem::new(StatusCode::UNAUTHORIZED, refused.to_string()),
         }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Problem {
+        warn!(%error, "a request could not be answered");
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the journal cannot be read at the moment",
+        )
     }
 }
 

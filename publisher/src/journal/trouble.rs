@@ -9,7 +9,7 @@ use lavabus_protocol::{EventId, GapReason, Refusal};
 use lavabus_store::{Appended, Group, NewGap, StoreError};
 use tracing::{info, warn};
 
-use super::{GROUP_EVENTS, JournalWriter, Submission, append, texts};
+use super::{GROUP_EVENTS, JournalWriter, Outcome, Submission, append, texts};
 use crate::admission::AdmittedMessage;
 use crate::fan_out::Numbers;
 use crate::fan_out::batch::{Batch, Numbering, SharedNumbering};
@@ -75,8 +75,13 @@ impl Trouble {
 }
 
 impl JournalWriter {
-    pub(super) fn publish_unnumbered(&mut self, group: &[Submission]) {
+    /// What somebody wants an answer for is not acknowledged, so it is not seen either: it comes again.
+    pub(super) fn publish_unnumbered(&mut self, group: &mut [Submission]) {
         for submission in group {
+            if let Some(answer) = submission.answer.take() {
+                let _ = answer.send(Outcome::NotKept);
+                continue;
+            }
             let trouble = self
                 .state
                 .trouble

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lavabus_protocol::EventId;
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::{Head, Journal};
 use crate::error::StoreError;
@@ -164,7 +164,10 @@ impl Group<'_> {
             event.lab
         ]);
         match inserted {
-            Ok(0) => self.known(event, &key).map_err(|error| self.fail(error)),
+            Ok(0) => match self.known(event, &key) {
+                Ok(known) => known.ok_or_else(|| StoreError::Corrupt("an event's UUID is there and is not".to_owned())),
+                Err(error) => Err(self.fail(error)),
+            },
             Ok(_) => {
                 self.head = Head { seq, received_us };
                 Ok(Appended::New(seq))
@@ -173,20 +176,28 @@ impl Group<'_> {
         }
     }
 
-    fn known(&self, event: &NewEvent<'_>, key: &[u8; 16]) -> Result<Appended, rusqlite::Error> {
+    /// What is there of this UUID already, those appended to this group included: [`Appended::Repeat`] or
+    /// [`Appended::Conflict`]. Writes nothing.
+    pub fn find(&mut self, event: &NewEvent<'_>) -> Result<Option<Appended>, StoreError> {
+        if self.failed {
+            return Err(StoreError::RolledBack);
+        }
+        self.known(event, &event.id.key()).map_err(|error| self.fail(error))
+    }
+
+    fn known(&self, event: &NewEvent<'_>, key: &[u8; 16]) -> Result<Option<Appended>, rusqlite::Error> {
         let mut known = self.conn.prepare_cached(
             "SELECT seq, topic = ?2 AND sent = ?3 AND user = ?4 AND data = ?5 FROM event WHERE uuid = ?1",
         )?;
-        let (seq, same): (i64, bool) = known
+        let row: Option<(i64, bool)> = known
             .query_row(params![key, event.topic, event.sent, event.user, event.data], |row| {
                 Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let seq = seq.cast_unsigned();
-        Ok(if same {
-            Appended::Repeat(seq)
-        } else {
-            Appended::Conflict(seq)
-        })
+            })
+            .optional()?;
+        Ok(row.map(|(seq, same)| match same {
+            true => Appended::Repeat(seq.cast_unsigned()),
+            false => Appended::Conflict(seq.cast_unsigned()),
+        }))
     }
 
     /// Keeps refused messages with this group; the oldest beyond [`REJECTED_KEPT`] go.

@@ -1,0 +1,319 @@
+//! `GET /api/v1/stream`: server-sent events (WHATWG HTML, "Server-sent events").
+//!
+//! ```text
+//! id: 5f0e11d2/1042/8e503fbe-e568-11f1-8b37-02fc00000001
+//! event: testjob
+//! data: {"topic":"org.example.lab.testjob",…}
+//! ```
+//!
+//! The text of an event is made once a batch for everybody. A reader that does not read is a place further behind: of
+//! what it has not taken one chunk is kept.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use hyper::body::Frame;
+use lavabus_protocol::filter::{Candidate, Filter};
+use lavabus_protocol::{Cursor, Epoch, Kind};
+use lavabus_store::Event;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{debug, warn};
+
+use crate::authority::{Reader, Sight, Subject};
+use crate::fan_out::batch::Batch;
+use crate::http::events::{candidate, record};
+use crate::http::following::{Following, Next};
+use crate::http::parameters::Parameters;
+use crate::http::visitor::{Visitor, may_see};
+use crate::http::{Connection, Gap, Http, Problem};
+use crate::replay::ReplayError;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Proxies that buffer answers are asked not to.
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// About so many bytes go out at a time.
+const CHUNK: usize = 16 * 1024;
+/// A comment goes out when nothing else did for so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// At the publisher's end a client has so long to take what was published before.
+const FLUSH: Duration = Duration::from_secs(3);
+const COMMENT: &[u8] = b":\n\n";
+
+/// How it ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the client has gone")]
+    Gone,
+    #[error("the publisher ends")]
+    Drained,
+    #[error("it did not read for too long")]
+    Stalled,
+    #[error("its login is no longer good")]
+    Withdrawn,
+    #[error("{0}")]
+    Journal(#[from] ReplayError),
+}
+
+/// `GET /api/v1/stream`.
+pub(crate) async fn open(
+    State(http): State<Http>,
+    Extension(connection): Extension<Connection>,
+    Visitor(reader): Visitor,
+    headers: HeaderMap,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    if !http.is_origin_allowed(&headers) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "pages of other sites may not read this stream",
+        ));
+    }
+    let filter = parameters.filter()?;
+    let after = parameters.cursor("after")?;
+    parameters.nothing_else()?;
+    // A browser that comes again asks at the address with which it began, and tells its place here.
+    let after = last_event_id(&headers)?.or(after);
+    let mut following = Following::live(&http.fan_out, http.replays.as_ref(), &http.counters)
+        .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many readers"))?;
+    let mut pending = BytesMut::from(COMMENT);
+    if let Some(cursor) = after {
+        let resume = following.resume(cursor, None).await?;
+        if let Some(reason) = resume.gap {
+            http.counters.gaps.add(1);
+            push_gap(&mut pending, &Gap::after(cursor, http.epoch, resume.after, reason));
+        }
+    }
+    let (chunks, waiting) = mpsc::channel(1);
+    let sending = Sending {
+        chunks,
+        pending,
+        stalled: http.stalled_timeout,
+        following,
+        filter,
+        sees_all: reader.worker().is_none() && reader.sight(&Subject::Unbound) == Sight::Shown,
+        reader,
+        epoch: http.epoch,
+    };
+    let tasks = http.tasks.clone();
+    tasks.spawn(run(http, connection, sending));
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        (BUFFERING, "no"),
+    ];
+    Ok((headers, Body::new(Chunks(waiting))).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
+    let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let cursor = value.to_str().ok().and_then(|value| value.parse().ok());
+    let wrong = || Problem::new(StatusCode::BAD_REQUEST, "the header Last-Event-ID is no cursor");
+    cursor.map(Some).ok_or_else(wrong)
+}
+
+async fn run(http: Http, connection: Connection, mut sending: Sending) {
+    http.counters.event_streams.add(1);
+    let _open = http.open.event_stream();
+    let (reader, chunks) = (sending.reader.clone(), sending.chunks.clone());
+    // Each branch ends the stream, so that none needs to be taken up again.
+    let end = tokio::select! {
+        end = sending.run() => end,
+        () = chunks.closed() => End::Gone,
+        () = http.drain.cancelled() => End::Drained,
+        () = reader.withdrawn() => End::Withdrawn,
+    };
+    drop(chunks);
+    match &end {
+        End::Gone | End::Drained => debug!(peer = %connection.address(), "event stream gone: {end}"),
+        _ => warn!(peer = %connection.address(), "event stream closed: {end}"),
+    }
+    match end {
+        End::Drained => sending.flush().await,
+        End::Stalled => {
+            http.counters.stalled_peers.add(1);
+            // It waits for the client and nothing else.
+            connection.abort();
+        }
+        _ => {}
+    }
+}
+
+/// What goes out, as the connection takes it.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// What one reader gets.
+struct Sending {
+    chunks: mpsc::Sender<Bytes>,
+    /// What must go out before anything else.
+    pending: BytesMut,
+    /// A client that takes nothing for so long is given up.
+    stalled: Duration,
+    following: Following,
+    filter: Filter,
+    reader: Reader,
+    sees_all: bool,
+    epoch: Epoch,
+}
+
+impl Sending {
+    /// Ends only with a failure.
+    async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.turn().await {
+                return end;
+            }
+            // Whoever else is ready goes first: under load that is more events, and fewer and larger writes.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), End> {
+        self.send_pending().await?;
+        let before = self.following.sequence();
+        match tokio::time::timeout(KEEP_ALIVE, self.following.next()).await {
+            Err(_) => self.pending.extend_from_slice(COMMENT),
+            Ok(next) => match next? {
+                Next::Batch(batch, from) => self.take_batch(&batch, from).await,
+                Next::Events(events, upto) => self.take_events(events, upto).await?,
+                Next::Gap(reason) => {
+                    let gap = Gap::new(self.epoch, before + 1, self.following.sequence(), reason);
+                    push_gap(&mut self.pending, &gap);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Cancel-safe.
+    async fn send_pending(&mut self) -> Result<(), End> {
+        while !self.pending.is_empty() {
+            let room = tokio::time::timeout(self.stalled, self.chunks.reserve()).await;
+            let room = room.map_err(|_| End::Stalled)?.map_err(|_| End::Gone)?;
+            let chunk = self.pending.split_to(CHUNK.min(self.pending.len()));
+            room.send(chunk.freeze());
+        }
+        // What was split off holds the whole of it.
+        self.pending = BytesMut::new();
+        Ok(())
+    }
+
+    /// Takes about as much of the batch as one chunk holds.
+    async fn take_batch(&mut self, batch: &Arc<Batch>, from: usize) {
+        let blocks = batch.sse(self.epoch);
+        let count = batch.messages.len();
+        if self.sees_all && self.filter.is_empty() {
+            let start = blocks.start_of(from);
+            let within = blocks.ends.partition_point(|end| *end as usize <= start + CHUNK);
+            let behind = within.clamp((from + 1).min(count), count);
+            self.pending
+                .extend_from_slice(&blocks.bytes[start..blocks.start_of(behind)]);
+            return self.following.passed(batch, behind);
+        }
+        // Taken over at the end, so that who is interrupted here begins anew.
+        let mut chosen = Vec::new();
+        let mut behind = from;
+        while behind < count && chosen.len() < CHUNK {
+            if self.wants(batch, behind).await {
+                chosen.extend_from_slice(&blocks.bytes[blocks.start_of(behind)..blocks.start_of(behind + 1)]);
+            }
+            behind += 1;
+        }
+        self.pending.extend_from_slice(&chosen);
+        self.following.passed(batch, behind);
+    }
+
+    async fn wants(&self, batch: &Batch, message: usize) -> bool {
+        let [topic, _, _, user, data] = batch.event(message);
+        let event = &batch.events()[message];
+        self.filter
+            .matches(&Candidate::new(topic, user, data).with_event(event))
+            && (self.sees_all || may_see(&self.reader, &batch.subjects()[message], topic, data).await)
+    }
+
+    /// Takes events of the journal. Those that find no room are read again when there is some.
+    async fn take_events(&mut self, events: Vec<Event>, upto: u64) -> Result<(), End> {
+        for event in events {
+            let is_wanted = self.filter.matches(&candidate(&event.row())) && self.may_see(&event).await;
+            if is_wanted {
+                let kind = Kind::of(&event.topic);
+                let record = record(&event.row(), self.epoch);
+                push_event(&mut self.pending, record.cursor, kind, &record.to_json_line());
+            }
+            self.following.covers(event.seq);
+            if self.pending.len() >= CHUNK {
+                match self.chunks.try_send(self.pending.split().freeze()) {
+                    Ok(()) => {}
+                    Err(TrySendError::Closed(_)) => return Err(End::Gone),
+                    Err(TrySendError::Full(chunk)) => {
+                        self.pending = BytesMut::from(chunk);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.following.covers(upto);
+        Ok(())
+    }
+
+    async fn may_see(&self, event: &Event) -> bool {
+        if self.sees_all {
+            return true;
+        }
+        let subject = Subject::of(&event.topic, &event.data);
+        may_see(&self.reader, &subject, &event.topic, &event.data).await
+    }
+
+    /// What was published before the end goes out, as far as the client takes it in time.
+    async fn flush(&mut self) {
+        let upto = self.following.head();
+        let rest = async {
+            while self.following.sequence() < upto {
+                self.turn().await?;
+            }
+            self.send_pending().await
+        };
+        let _: Result<Result<(), End>, _> = tokio::time::timeout(FLUSH, rest).await;
+    }
+}
+
+/// Appends an event. `json` is one line.
+pub(crate) fn push_event(out: &mut impl Extend<u8>, cursor: Option<Cursor>, kind: Kind, json: &str) {
+    let id = match cursor {
+        // Without a number there is no place to come back to.
+        Some(cursor) => format!("id: {cursor}\n"),
+        None => String::new(),
+    };
+    out.extend(format!("{id}event: {kind}\ndata: ").into_bytes());
+    out.extend(json.bytes());
+    out.extend(*b"\n\n");
+}
+
+fn push_gap(out: &mut BytesMut, gap: &Gap) {
+    out.extend_from_slice(format!("event: gap\ndata: {}\n\n", gap.to_json()).as_bytes());
+}
