@@ -1,0 +1,302 @@
+//! A private job leaves by no way out: every way, with every kind of reader, and with every kind of event that names it.
+//!
+//! Row 9 of LAVA-CONTRACT §6 for the second port and the public endpoint.
+
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use lab::{LONG, Lab, Message, RunningPublisher, StockPush, StockSub, WebSocket};
+use lava_publisher::{AuthorityConfig, LavaConfig};
+use lava_stand_in::{Device, Job, LavaServer};
+use lavabus_lava::Identity;
+
+/// Stands in everything that comes out of the private job.
+const SECRET: &str = "s3cret-project";
+/// Stands in what is about nothing that LAVA could be asked for.
+const UNBOUND: &str = "unbound-service";
+/// Stands in the last event, which is public.
+const LAST: &str = "the-last-one";
+
+/// Whoever asks: how it logs in on `/ws/`, and at the other paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Anonymous,
+    /// Whose job it is.
+    Ada,
+    Bob,
+    /// An administrator.
+    Root,
+    /// On which it runs,
+    Worker1,
+    /// and another one.
+    Worker2,
+}
+
+impl Who {
+    const ALL: [Who; 6] = [
+        Who::Anonymous,
+        Who::Ada,
+        Who::Bob,
+        Who::Root,
+        Who::Worker1,
+        Who::Worker2,
+    ];
+    /// Those who may ask elsewhere than at `/ws/`.
+    const PEOPLE: [Who; 4] = [Who::Anonymous, Who::Ada, Who::Bob, Who::Root];
+
+    fn web_socket(self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Who::Anonymous => vec![],
+            // ada:ada-token, bob:bob-token, root:root-token
+            Who::Ada => vec![("authorization", "Basic YWRhOmFkYS10b2tlbg==")],
+            Who::Bob => vec![("authorization", "Basic Ym9iOmJvYi10b2tlbg==")],
+            Who::Root => vec![("authorization", "Basic cm9vdDpyb290LXRva2Vu")],
+            Who::Worker1 => vec![("lava-host", "worker-1"), ("lava-token", "one")],
+            Who::Worker2 => vec![("lava-host", "worker-2"), ("lava-token", "two")],
+        }
+    }
+
+    fn token(self) -> Option<&'static str> {
+        match self {
+            Who::Ada => Some("ada-token"),
+            Who::Bob => Some("bob-token"),
+            Who::Root => Some("root-token"),
+            _ => None,
+        }
+    }
+
+    fn sees_the_secret(self) -> bool {
+        matches!(self, Who::Ada | Who::Root)
+    }
+}
+
+struct Scene {
+    // In this order: it asks LAVA until its end.
+    publisher: RunningPublisher,
+    _lava: LavaServer,
+    private: String,
+    public: String,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let lava = LavaServer::start().await;
+        for name in ["ada", "bob", "root"] {
+            lava.add_user(name, &format!("{name}-token"));
+        }
+        lava.add_device(Device {
+            hostname: "qemu-01".to_owned(),
+            ..Device::default()
+        });
+        let public = lava.add_job(Job::default());
+        let private = lava.add_job(Job {
+            submitter: "ada".to_owned(),
+            private: true,
+            ..Job::default()
+        });
+        let lab = Lab::new().journal().http();
+        let tokens = lab.folder().join("tokens.yaml");
+        // The tokens are `one` and `two`.
+        let entries = "\
+- name: worker-1
+  sha256: 7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed
+  role: worker
+- name: worker-2
+  sha256: 3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3
+  role: worker
+";
+        std::fs::write(&tokens, entries).unwrap();
+        let authority = LavaConfig {
+            identity: Identity::anonymous(&lava.uri()).unwrap(),
+            administrators: vec!["root".to_owned()],
+            tokens: Some(tokens),
+        };
+        let publisher = lab
+            .configure(|config| {
+                config.authority = AuthorityConfig::Lava(Box::new(authority));
+                config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+            })
+            .start()
+            .await;
+        Scene {
+            publisher,
+            _lava: lava,
+            private,
+            public,
+        }
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.publisher.http()
+    }
+
+    /// Every kind of event out of the private job, what nobody can be asked for, and public ones around them.
+    fn events(&self) -> Vec<Message> {
+        let (private, public): (u64, u64) = (self.private.parse().unwrap(), self.public.parse().unwrap());
+        let event = |kind: &str, data: serde_json::Value| Message::sent_at(Timestamp::now(), kind, &data);
+        let job = |id: u64, state: &str, description: &str, worker: &str| {
+            event(
+                "testjob",
+                serde_json::json!({"job": id, "state": state, "health": "Unknown", "description": description,
+                    "submitter": "ada", "priority": 50, "health_check": false, "device": "qemu-01", "worker": worker,
+                    "submit_time": "2026-11-21T05:01:05+00:00"}),
+            )
+        };
+        vec![
+            job(public, "Running", "public", "worker-2"),
+            job(private, "Running", SECRET, "worker-1"),
+            event("event", serde_json::json!({"message": SECRET, "job": private})),
+            event(
+                "attempt",
+                serde_json::json!({"device": "qemu-01", "job_id": private, "status": "Failed", "comment": SECRET,
+                    "error_msg": SECRET}),
+            ),
+            event(
+                "fault",
+                serde_json::json!({"subject": format!("job/{private}"), "message": SECRET, "details": SECRET}),
+            ),
+            event(
+                "fault",
+                serde_json::json!({"subject": "device/qemu-01", "job": private, "message": SECRET}),
+            ),
+            event(
+                "result",
+                serde_json::json!({"job": private, "testcase": SECRET, "outcome": "FAILED"}),
+            ),
+            event(
+                "stage",
+                serde_json::json!({"service": SECRET, "job": private, "request_id": SECRET, "status": "received"}),
+            ),
+            event(
+                "stage",
+                serde_json::json!({"service": UNBOUND, "request_id": "r-1", "status": "received"}),
+            ),
+            // An object that does not exist.
+            job(999_999, "Submitted", SECRET, "worker-9"),
+            Message::device("qemu-01", "Running"),
+            job(public, "Finished", LAST, "worker-2"),
+            job(private, "Finished", SECRET, "worker-1"),
+            event("event", serde_json::json!({"message": LAST, "job": public})),
+        ]
+    }
+
+    async fn get(&self, who: Who, path: &str) -> (u16, String) {
+        let mut request = reqwest::Client::new().get(format!("http://{}{path}", self.http()));
+        if let Some(token) = who.token() {
+            request = request.header("authorization", format!("Token {token}"));
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What comes by a stream until the last event.
+    async fn stream(&self, who: Who, path: &str) -> String {
+        let mut request = reqwest::Client::new().get(format!("http://{}{path}", self.http()));
+        if let Some(token) = who.token() {
+            request = request.header("authorization", format!("Token {token}"));
+        }
+        let mut answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{who:?} {path}");
+        let mut text = Vec::new();
+        let read = async {
+            while !is_over(&String::from_utf8_lossy(&text)) {
+                text.extend(answer.chunk().await.unwrap().expect("the stream goes on"));
+            }
+        };
+        tokio::time::timeout(LONG, read).await.expect("the last event");
+        String::from_utf8(text).unwrap()
+    }
+}
+
+fn is_over(text: &str) -> bool {
+    text.matches(LAST).count() == 2 && text.ends_with("\n\n")
+}
+
+/// What a way out has shown.
+fn check(way: &str, who: Who, shown: &str) {
+    assert_eq!(shown.contains(SECRET), who.sees_the_secret(), "{way}, {who:?}: {shown}");
+    assert_eq!(shown.contains(UNBOUND), who == Who::Root, "{way}, {who:?}: {shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_job_leaves_by_no_way_out() {
+    let scene = Scene::start().await;
+    let mut web_sockets = Vec::new();
+    for who in Who::ALL {
+        web_sockets.push((who, WebSocket::connect(scene.http(), &who.web_socket()).await));
+    }
+    scene.publisher.websockets(Who::ALL.len() as u64).await;
+    let public = StockSub::connect(scene.publisher.publish_public(), &[""]);
+    scene.publisher.subscribers(1).await;
+    let push = StockPush::connect(scene.publisher.intake());
+    let sent = scene.events();
+    push.send_all(&sent);
+    scene.publisher.published(sent.len() as u64).await;
+
+    // WebSocket, live.
+    for (who, mut client) in web_sockets {
+        let mut shown = Vec::new();
+        let is_last = |shown: &[Message]| match who {
+            Who::Worker1 => shown.len() == 2,
+            Who::Worker2 => shown.len() == 2,
+            _ => shown
+                .last()
+                .is_some_and(|message| message.topic().ends_with(".event") && message.text(4).contains(LAST)),
+        };
+        while !is_last(&shown) {
+            shown.push(client.next().await);
+        }
+        match who {
+            // A worker gets the testjob events of its own jobs, no others.
+            Who::Worker1 => assert_eq!(shown, [sent[1].clone(), sent[12].clone()]),
+            Who::Worker2 => assert_eq!(shown, [sent[0].clone(), sent[11].clone()]),
+            Who::Root => assert_eq!(shown, sent),
+            who => {
+                let all: String = shown.iter().map(|message| format!("{message:?}")).collect();
+                check("WebSocket", who, &all);
+                let topics: BTreeSet<&str> = shown.iter().map(Message::topic).collect();
+                assert_eq!(topics.len(), if who == Who::Ada { 7 } else { 3 }, "{who:?}: {topics:?}");
+            }
+        }
+    }
+
+    // The public endpoint shows what anonymous sees.
+    let mut shown = Vec::new();
+    while shown.len() < 4 {
+        shown.push(public.next());
+    }
+    assert_eq!(
+        shown,
+        [sent[0].clone(), sent[10].clone(), sent[11].clone(), sent[13].clone()]
+    );
+
+    // Server-sent events, from the journal.
+    let before = "00000000-0000-1000-8000-000000000000";
+    for who in Who::PEOPLE {
+        check(
+            "stream",
+            who,
+            &scene.stream(who, &format!("/api/v1/stream?after={before}")).await,
+        );
+        let filtered = format!("/api/v1/stream?after={before}&not_kind=device");
+        check("filtered stream", who, &scene.stream(who, &filtered).await);
+    }
+
+    // Pages of the journal.
+    for who in Who::PEOPLE {
+        let (status, shown) = scene.get(who, "/api/v1/events?limit=1000").await;
+        assert_eq!(status, 200);
+        check("events", who, &shown);
+        let (status, shown) = scene.get(who, &format!("/api/v1/events?job={}", scene.private)).await;
+        assert_eq!(
+            (status, shown.contains(SECRET)),
+            (200, who.sees_the_secret()),
+            "{who:?}: {shown}"
+        );
+    }
+}
