@@ -49,11 +49,6 @@ impl PublisherProcess {
         // After a restart it is where its peers look for it.
         lab.config.publish = vec![endpoint.clone()];
         if !lab.config.http.listen.is_empty() {
-            let http = log.wait_for(" http address=");
-            let (_, address) = http.split_once(" http address=").unwrap();
-            lab.config.http.listen = vec![address.trim().parse().unwrap()];
-        }
-        if !lab.config.http.listen.is_empty() {
             let line = log.wait_for(" http address=");
             let (_, address) = line.split_once(" http address=").unwrap();
             lab.config.http.listen = vec![address.trim().parse().unwrap()];
@@ -74,11 +69,6 @@ impl PublisherProcess {
     /// Where subscribers connect.
     pub fn publish(&self) -> &Endpoint {
         &self.publish
-    }
-
-    /// The second port.
-    pub fn http(&self) -> std::net::SocketAddr {
-        self.lab().config.http.listen[0]
     }
 
     /// The second port.
