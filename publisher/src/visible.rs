@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::StreamExt as _;
 
+use lavabus_store::Event;
+
 use crate::authority::{Reader, Sight, Subject};
 
 /// What one reader does not know is asked for so many subjects at a time.
@@ -34,6 +36,21 @@ pub(crate) async fn visible<'e>(
         known => known == Sight::Shown,
     };
     events.zip(sights).map(shown).collect()
+}
+
+/// The same for events of the journal.
+pub(crate) async fn visible_of(reader: &Reader, events: &[&Event]) -> Vec<bool> {
+    if sees_all(reader) {
+        return vec![true; events.len()];
+    }
+    let subjects = events.iter().map(|event| Subject::of(&event.topic, &event.data));
+    let subjects: Vec<Subject> = subjects.collect();
+    let asked = subjects.iter().zip(events);
+    visible(
+        reader,
+        asked.map(|(subject, event)| (subject, &*event.topic, &*event.data)),
+    )
+    .await
 }
 
 /// Whether this reader sees whatever there is, so that nobody needs to look at what events are about.

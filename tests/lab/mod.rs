@@ -29,7 +29,7 @@ mod web_socket;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lava_publisher::Config;
+use lava_publisher::{AuthorityConfig, Config};
 use lavabus_store::Reader;
 use tempfile::TempDir;
 
@@ -85,6 +85,14 @@ impl Lab {
     /// With a second port.
     pub fn http(self) -> Lab {
         self.configure(|config| config.http.listen = vec![([127, 0, 0, 1], 0).into()])
+    }
+
+    /// With a file of tokens: `reader-token`, `admin-token`, `ci-token`, which may hand in events of the kinds event,
+    /// stage, fault and result, and `forge-token`, which may hand in any.
+    pub fn tokens(self) -> Lab {
+        let path = self.folder.path().join("tokens.yaml");
+        std::fs::write(&path, include_str!("../data/tokens.yaml")).unwrap();
+        self.configure(|config| config.authority = AuthorityConfig::Tokens { tokens: path })
     }
 
     /// The publish endpoint is an ipc path too.

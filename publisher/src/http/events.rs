@@ -8,15 +8,15 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use lavabus_protocol::filter::{Candidate, Filter};
-use lavabus_protocol::{Cursor, Epoch, GapReason, Position, Record};
+use lavabus_protocol::{Cursor, Epoch, GapReason, Position};
 use lavabus_store::{Event, EventRow, Reader, StoreError};
 use tokio::time::Instant;
 
-use crate::authority::Subject;
 use crate::http::parameters::Parameters;
-use crate::http::visitor::{Visitor, may_see};
+use crate::http::visitor::Visitor;
 use crate::http::{Gap, Http, Problem};
 use crate::replay;
+use crate::visible::visible_of;
 
 /// Events of a page, unless another number is asked for,
 const USUAL: usize = 100;
@@ -28,6 +28,8 @@ const PAGE_BYTES: usize = 1 << 20;
 const LOOKED_AT: u64 = 10_000;
 /// A page ends when it was asked for so long who may see its events.
 const LOOK_UPS: Duration = Duration::from_secs(10);
+/// Of so many events it is asked in one go.
+const ASKED_AT_ONCE: usize = 64;
 
 /// What is asked for.
 struct Question {
@@ -88,21 +90,22 @@ pub(crate) async fn list(
     let deadline = Instant::now() + LOOK_UPS;
     let mut body = String::from("{\"events\":[");
     let mut last = None;
-    for event in page.events {
+    for events in page.events.chunks(ASKED_AT_ONCE) {
         if let Some((seq, _)) = last
             && Instant::now() > deadline
         {
             page.reached = Some(seq);
             break;
         }
-        let subject = Subject::of(&event.topic, &event.data);
-        let is_shown = may_see(&reader, &subject, &event.topic, &event.data).await;
-        last = Some((event.seq, is_shown.then_some(event.id)));
-        if is_shown {
-            if !body.ends_with('[') {
-                body.push(',');
+        let events: Vec<&Event> = events.iter().collect();
+        for (event, is_shown) in events.iter().zip(visible_of(&reader, &events).await) {
+            last = Some((event.seq, is_shown.then_some(event.id)));
+            if is_shown {
+                if !body.ends_with('[') {
+                    body.push(',');
+                }
+                body.push_str(&event.row().to_record(epoch).to_json_line());
             }
-            body.push_str(&record(&event.row(), epoch).to_json_line());
         }
     }
     body.push_str("],\"next\":");
@@ -128,23 +131,7 @@ pub(crate) async fn list(
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// An event of the journal on its own.
-pub(crate) fn record(row: &EventRow<'_>, epoch: Epoch) -> Record {
-    Record {
-        topic: row.topic.to_owned(),
-        uuid: row.id,
-        datetime: row.sent.to_owned(),
-        username: row.user.to_owned(),
-        data: row.data.to_owned(),
-        cursor: Some(Cursor {
-            position: Some(Position { epoch, seq: row.seq }),
-            uuid: row.id,
-        }),
-        lab: Some(row.lab.to_owned()).filter(|lab| !lab.is_empty()),
-    }
-}
-
-/// The same as a filter looks at it.
+/// An event of the journal as a filter looks at it.
 pub(crate) fn candidate<'a>(row: &EventRow<'a>) -> Candidate<'a> {
     let candidate = Candidate::new(row.topic, row.user, row.data);
     match row.lab {

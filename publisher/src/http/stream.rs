@@ -29,14 +29,15 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, warn};
 
-use crate::authority::{Reader, Sight, Subject};
+use crate::authority::Reader;
 use crate::fan_out::batch::Batch;
-use crate::http::events::{candidate, record};
+use crate::http::events::candidate;
 use crate::http::following::{Following, Next};
 use crate::http::parameters::Parameters;
-use crate::http::visitor::{Visitor, may_see};
+use crate::http::visitor::Visitor;
 use crate::http::{Connection, Gap, Http, Problem};
 use crate::replay::ReplayError;
+use crate::visible::{sees_all, visible, visible_of};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Proxies that buffer answers are asked not to.
@@ -100,7 +101,7 @@ pub(crate) async fn open(
         stalled: http.stalled_timeout,
         following,
         filter,
-        sees_all: reader.worker().is_none() && reader.sight(&Subject::Unbound) == Sight::Shown,
+        sees_all: sees_all(&reader),
         reader,
         epoch: http.epoch,
     };
@@ -235,36 +236,52 @@ impl Sending {
                 .extend_from_slice(&blocks.bytes[start..blocks.start_of(behind)]);
             return self.following.passed(batch, behind);
         }
-        // Taken over at the end, so that who is interrupted here begins anew.
-        let mut chosen = Vec::new();
-        let mut behind = from;
-        while behind < count && chosen.len() < CHUNK {
-            if self.wants(batch, behind).await {
-                chosen.extend_from_slice(&blocks.bytes[blocks.start_of(behind)..blocks.start_of(behind + 1)]);
+        let wanted: Vec<usize> = (from..count).filter(|message| self.wants(batch, *message)).collect();
+        let shown = if self.sees_all {
+            vec![true; wanted.len()]
+        } else {
+            let asked = wanted.iter().map(|message| {
+                let [topic, .., data] = batch.event(*message);
+                (&batch.subjects()[*message], topic, data)
+            });
+            visible(&self.reader, asked).await
+        };
+        let mut behind = count;
+        for (message, _) in wanted.iter().zip(shown).filter(|(_, shown)| *shown) {
+            if self.pending.len() >= CHUNK {
+                behind = *message;
+                break;
             }
-            behind += 1;
+            self.pending
+                .extend_from_slice(&blocks.bytes[blocks.start_of(*message)..blocks.start_of(message + 1)]);
         }
-        self.pending.extend_from_slice(&chosen);
         self.following.passed(batch, behind);
     }
 
-    async fn wants(&self, batch: &Batch, message: usize) -> bool {
+    fn wants(&self, batch: &Batch, message: usize) -> bool {
+        if self.filter.is_empty() {
+            return true;
+        }
         let [topic, _, _, user, data] = batch.event(message);
-        let event = &batch.events()[message];
-        self.filter
-            .matches(&Candidate::new(topic, user, data).with_event(event))
-            && (self.sees_all || may_see(&self.reader, &batch.subjects()[message], topic, data).await)
+        let candidate = Candidate::new(topic, user, data);
+        self.filter.matches(&candidate.with_event(&batch.events()[message]))
     }
 
     /// Takes events of the journal. Those that find no room are read again when there is some.
     async fn take_events(&mut self, events: Vec<Event>, upto: u64) -> Result<(), End> {
-        for event in events {
-            let is_wanted = self.filter.matches(&candidate(&event.row())) && self.may_see(&event).await;
-            if is_wanted {
-                let kind = Kind::of(&event.topic);
-                let record = record(&event.row(), self.epoch);
-                push_event(&mut self.pending, record.cursor, kind, &record.to_json_line());
-            }
+        let wanted = events
+            .iter()
+            .filter(|event| self.filter.matches(&candidate(&event.row())));
+        let wanted: Vec<&Event> = wanted.collect();
+        let shown = visible_of(&self.reader, &wanted).await;
+        for (event, _) in wanted.into_iter().zip(shown).filter(|(_, shown)| *shown) {
+            let record = event.row().to_record(self.epoch);
+            push_event(
+                &mut self.pending,
+                record.cursor,
+                Kind::of(&event.topic),
+                &record.to_json_line(),
+            );
             self.following.covers(event.seq);
             if self.pending.len() >= CHUNK {
                 match self.chunks.try_send(self.pending.split().freeze()) {
@@ -279,14 +296,6 @@ impl Sending {
         }
         self.following.covers(upto);
         Ok(())
-    }
-
-    async fn may_see(&self, event: &Event) -> bool {
-        if self.sees_all {
-            return true;
-        }
-        let subject = Subject::of(&event.topic, &event.data);
-        may_see(&self.reader, &subject, &event.topic, &event.data).await
     }
 
     /// What was published before the end goes out, as far as the client takes it in time.

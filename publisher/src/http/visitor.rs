@@ -1,9 +1,9 @@
-//! Who asks, and what may be shown.
+//! Who asks.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::authority::{Credentials, Reader, Refused, Sight, Subject};
+use crate::authority::{Credentials, Reader, Refused};
 use crate::http::{Http, Problem};
 
 /// Somebody who was let in to ask.
@@ -24,13 +24,5 @@ impl FromRequestParts<Http> for Visitor {
         };
         http.counters.authentication_failures.add(1);
         reader
-    }
-}
-
-/// Whether this reader may see an event. A look-up delays nobody else.
-pub(crate) async fn may_see(reader: &Reader, subject: &Subject, topic: &str, data: &str) -> bool {
-    match reader.sight_of_event(subject, topic, data) {
-        Sight::Ask => reader.ask(subject).await == Sight::Shown,
-        known => known == Sight::Shown,
     }
 }
