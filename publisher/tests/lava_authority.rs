@@ -34,6 +34,7 @@ fn authority_of(lava: &LavaServer) -> Authority {
         identity: Identity::anonymous(&lava.uri()).unwrap(),
         administrators: vec!["root".to_owned()],
         tokens: None,
+        workers: None,
     };
     Authority::new(&AuthorityConfig::Lava(Box::new(config))).unwrap()
 }
