@@ -146,7 +146,7 @@ impl Reader {
     }
 
     /// Whether what this reader was let in with is no longer good: the connection must end. Nothing is shown from then
-    /// on. Known within 40 s.
+    /// on. Known within 40 s, while LAVA answers.
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawal().is_some_and(CancellationToken::is_cancelled)
     }
