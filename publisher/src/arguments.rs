@@ -140,6 +140,12 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", requires = "lava")]
     pub administrator: Vec<String>,
 
+    /// A file whose first line tells how to reach LAVA's PostgreSQL database, such as `host=/run/postgresql user=reader
+    /// dbname=lavaserver`: the tokens of LAVA's workers are read there. A role that may SELECT hostname and token of
+    /// lava_scheduler_app_worker is enough.
+    #[arg(long, value_name = "FILE", requires = "lava")]
+    pub workers_db: Option<PathBuf>,
+
     /// Print a new random token and its entry for the file of tokens; do nothing else.
     #[arg(long, value_name = "NAME")]
     pub new_token: Option<TokenName>,
@@ -304,6 +310,7 @@ impl Arguments {
                     identity: Identity::anonymous(uri).map_err(ArgumentError::Lava)?,
                     administrators: self.administrator.clone(),
                     tokens,
+                    workers: self.workers_db.clone(),
                 }))
             }
             (AuthorityKind::Open | AuthorityKind::Tokens, Some(_)) => return Err(ArgumentError::LavaNotAsked),

@@ -31,6 +31,7 @@ mod reader;
 mod recent;
 mod subject;
 mod tokens;
+mod workers;
 
 use std::sync::Arc;
 
@@ -41,11 +42,14 @@ pub use reader::{Reader, Sight};
 pub use subject::Subject;
 pub use tokens::{Role, TokenName, TokensError};
 pub(crate) use tokens::{check, new_token, warning};
+pub use workers::WorkersError;
+pub(crate) use workers::dsn;
 
 use crate::config::AuthorityConfig;
 use lava::Lava;
 use reader::Who;
 use tokens::Tokens;
+use workers::Workers;
 
 /// Decides who is let in, and what they may see. Cheap to clone: clones share what they know.
 #[derive(Clone, Debug)]
@@ -57,6 +61,7 @@ pub struct Authority {
 struct Inner {
     kind: Kind,
     tokens: Option<Arc<Tokens>>,
+    workers: Option<Arc<Workers>>,
 }
 
 #[derive(Debug)]
@@ -92,6 +97,9 @@ pub enum AuthorityError {
     /// LAVA can never be asked, whatever it answers.
     #[error("--lava: {0}")]
     Lava(#[from] ServerError),
+    /// LAVA's database can never be asked.
+    #[error("--workers-db: {0}")]
+    Workers(#[from] WorkersError),
 }
 
 impl Authority {
@@ -106,9 +114,16 @@ impl Authority {
                 (Kind::Lava(asked), lava.tokens.as_deref())
             }
         };
-        let tokens = tokens.map(Tokens::open).transpose()?;
+        let workers = match config {
+            AuthorityConfig::Lava(lava) => lava.workers.as_deref(),
+            _ => None,
+        };
         Ok(Authority {
-            inner: Arc::new(Inner { kind, tokens }),
+            inner: Arc::new(Inner {
+                kind,
+                tokens: tokens.map(Tokens::open).transpose()?,
+                workers: workers.map(Workers::open).transpose()?,
+            }),
         })
     }
 
@@ -120,7 +135,7 @@ impl Authority {
             Credentials::Anonymous => self.anonymous().await?,
             Credentials::User { user, token } => self.user(Some(user), token).await?,
             Credentials::Token(token) => self.user(None, token).await?,
-            Credentials::Worker { host, token } => self.worker(host, token)?,
+            Credentials::Worker { host, token } => self.worker(host, token).await?,
         };
         Ok(Reader::new(self.inner.clone(), who))
     }
@@ -150,22 +165,25 @@ impl Authority {
         }
     }
 
-    fn worker(&self, host: &str, token: &Secret) -> Result<Who, Refused> {
+    async fn worker(&self, host: &str, token: &Secret) -> Result<Who, Refused> {
         let listed = match &self.inner.tokens {
             Some(tokens) => tokens.find_worker(host, token).map(Who::Listed),
             None => Err(Refused::UnknownWorker),
         };
-        match &self.inner.kind {
-            Kind::Open => Ok(listed.unwrap_or_else(|_| Who::OpenWorker(host.to_owned()))),
-            Kind::Tokens | Kind::Lava(_) => listed,
+        match (listed, &self.inner.workers) {
+            (Err(_), _) if matches!(self.inner.kind, Kind::Open) => Ok(Who::OpenWorker(host.to_owned())),
+            (Err(Refused::UnknownWorker), Some(workers)) => Ok(Who::Worker(workers.log_in(host, token).await?)),
+            (listed, _) => listed,
         }
     }
 
-    /// Whether it can tell who may see what. False until LAVA has answered once.
+    /// Whether it can tell who may see what. False until LAVA, and its database if that is asked, have answered once.
     pub fn is_available(&self) -> bool {
-        match &self.inner.kind {
+        let lava = match &self.inner.kind {
             Kind::Open | Kind::Tokens => true,
             Kind::Lava(lava) => lava.is_available(),
-        }
+        };
+        let workers = self.inner.workers.as_ref();
+        lava && workers.is_none_or(|workers| workers.is_available())
     }
 }

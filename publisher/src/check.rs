@@ -74,22 +74,24 @@ pub(crate) fn describe(config: &Config) -> String {
 }
 
 fn readers(config: &AuthorityConfig) -> Vec<String> {
-    let (who, tokens) = match config {
-        AuthorityConfig::Open { tokens } => ("everyone sees all".to_owned(), tokens.as_ref()),
-        AuthorityConfig::Tokens { tokens } => ("who has a token sees all".to_owned(), Some(tokens)),
+    let (who, tokens, workers) = match config {
+        AuthorityConfig::Open { tokens } => ("everyone sees all".to_owned(), tokens.as_ref(), None),
+        AuthorityConfig::Tokens { tokens } => ("who has a token sees all".to_owned(), Some(tokens), None),
         AuthorityConfig::Lava(lava) => {
             let administrators = match lava.administrators.as_slice() {
                 [] => "no administrators".to_owned(),
                 names => format!("administrators: {}", names.join(", ")),
             };
             let who = format!("what {} shows to each ({administrators})", lava.identity.uri);
-            (who, lava.tokens.as_ref())
+            (who, lava.tokens.as_ref(), lava.workers.as_ref())
         }
     };
     let mut lines = vec![format!("readers  {who}")];
-    if let Some(tokens) = tokens {
-        lines.push(format!("tokens   {}", tokens.display()));
-        lines.extend(authority::warning(tokens).map(|warning| format!("warning  {warning}")));
+    for (what, file) in [("tokens ", tokens), ("workers", workers)] {
+        if let Some(file) = file {
+            lines.push(format!("{what}  {}", file.display()));
+            lines.extend(authority::warning(file).map(|warning| format!("warning  {warning}")));
+        }
     }
     lines
 }
@@ -140,14 +142,20 @@ pub(crate) fn problems(config: &Config, log_file: &Path) -> Vec<String> {
     let (tokens, lava) = match &config.authority {
         AuthorityConfig::Open { tokens } => (tokens.as_ref(), None),
         AuthorityConfig::Tokens { tokens } => (Some(tokens), None),
-        AuthorityConfig::Lava(lava) => (lava.tokens.as_ref(), Some(&lava.identity)),
+        AuthorityConfig::Lava(lava) => (lava.tokens.as_ref(), Some(lava)),
     };
     if let Some(tokens) = tokens {
         check("--tokens", authority::check(tokens).map_err(|error| error.to_string()));
     }
-    if let Some(identity) = lava {
-        let server = Server::new(identity).map(drop);
+    if let Some(lava) = lava {
+        let server = Server::new(&lava.identity).map(drop);
         check("--lava", server.map_err(|error| error.to_string()));
+        if let Some(file) = &lava.workers {
+            check(
+                "--workers-db",
+                authority::dsn(file).map(drop).map_err(|error| error.to_string()),
+            );
+        }
     }
     if log_file != Path::new("-") {
         check("--log-file", file_is_writable(log_file));
@@ -282,6 +290,7 @@ mod tests {
             identity: lavabus_lava::Identity::anonymous("https://lava.example.org/RPC2").unwrap(),
             administrators: vec!["ada".to_owned()],
             tokens: Some(tokens),
+            workers: None,
         }));
         let text = describe(&config);
         let line = "readers  what https://lava.example.org/ shows to each (administrators: ada)\ntokens   /";

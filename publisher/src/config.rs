@@ -100,6 +100,8 @@ pub struct LavaConfig {
     pub administrators: Vec<String>,
     /// The file of tokens.
     pub tokens: Option<PathBuf>,
+    /// A file whose first line is how to reach LAVA's PostgreSQL database, where workers' tokens are.
+    pub workers: Option<PathBuf>,
 }
 
 impl Default for AuthorityConfig {

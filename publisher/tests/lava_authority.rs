@@ -34,6 +34,7 @@ fn authority_of(lava: &LavaServer) -> Authority {
         identity: Identity::anonymous(&lava.uri()).unwrap(),
         administrators: vec!["root".to_owned()],
         tokens: None,
+        workers: None,
     };
     Authority::new(&AuthorityConfig::Lava(Box::new(config))).unwrap()
 }
@@ -385,6 +386,54 @@ async fn what_is_public_needs_no_request_to_be_told_and_no_lava_to_begin() {
     assert_eq!(public.ask(&lab.public).await, Sight::Shown);
     assert_eq!(public.ask(&lab.private).await, Sight::Hidden);
     assert_eq!((public.name(), public.is_administrator()), (None, false));
+}
+
+#[tokio::test]
+async fn a_part_of_a_multinode_job_is_found_by_its_sub_id() {
+    let lab = Lab::start().await;
+    for (id, private) in [("70", false), ("71", true)] {
+        lab.lava.add_job(Job {
+            id: id.to_owned(),
+            sub_id: Some(format!("{id}.0")),
+            submitter: "ada".to_owned(),
+            private,
+            ..Job::default()
+        });
+    }
+    let token = lab.reader(Credentials::Token(Secret::new("ada-token"))).await;
+    let (ada, bob, nobody) = (lab.ada().await, lab.bob().await, lab.anonymous().await);
+    for reader in [&nobody, &bob, &ada, &token] {
+        assert_eq!(reader.ask(&job("70.0")).await, Sight::Shown);
+        let is_hers = reader.name() == Some("ada");
+        let expected = if is_hers { Sight::Shown } else { Sight::Hidden };
+        assert_eq!(reader.ask(&job("71.0")).await, expected, "{:?}", reader.name());
+    }
+}
+
+#[tokio::test]
+async fn a_lava_that_hangs_counts_as_gone() {
+    let lab = Lab::start().await;
+    let (ada, bob) = (lab.ada().await, lab.bob().await);
+    assert_eq!(ada.ask(&lab.private).await, Sight::Shown);
+    lab.lava
+        .fail(Failure::Delay(Duration::from_secs(600)), "/api/v0.2/", 1_000);
+    let public = lab.public.clone();
+    let asking = tokio::spawn(async move { (bob.ask(&public).await, bob) });
+    let authority = lab.authority.clone();
+    let coming = tokio::spawn(async move { authority.authenticate(&user("root", "root-token")).await.map(drop) });
+    while lab.asked("jobs/1") == 0 || lab.asked("system/whoami") < 4 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    pass(6).await;
+    let (seen, bob) = asking.await.unwrap();
+    assert_eq!(seen, Sight::Hidden);
+    assert_eq!(coming.await.unwrap(), Err(Refused::Unavailable));
+    available(&lab.authority, false).await;
+    // From now on nobody waits for it.
+    let asked = lab.asked("jobs/2");
+    assert_eq!(bob.sight(&lab.private), Sight::Hidden);
+    assert_eq!(ada.sight(&lab.private), Sight::Shown);
+    assert_eq!(lab.asked("jobs/2"), asked);
 }
 
 #[tokio::test]

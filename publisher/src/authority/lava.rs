@@ -4,6 +4,7 @@
 //! with the token of the reader who wants it, and kept for him.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Questions at one time: for everybody, for readers, of a single reader, and whether tokens are good.
 const PUBLIC_QUESTIONS: usize = 16;
 const READERS_QUESTIONS: usize = 32;
-const READER_QUESTIONS: usize = 4;
+const READER_QUESTIONS: usize = 8;
 const LOGIN_QUESTIONS: usize = 8;
 
 /// Half of the things that are remembered for everybody, of one reader, and wrong credentials.
@@ -117,6 +118,12 @@ impl Lava {
             timeout: TIMEOUT,
             ..identity.clone()
         };
+        if is_read_on_the_way(&identity) {
+            warn!(
+                "readers' tokens go to {} over plain http: everyone on the way can read them",
+                identity.uri
+            );
+        }
         let lava = Arc::new(Lava {
             server: Server::new(&identity)?,
             administrators: administrators.iter().cloned().collect(),
@@ -189,10 +196,13 @@ impl Lava {
 
     async fn check(self: &Arc<Self>, key: Key, user: Option<String>, token: Secret) -> Result<Arc<Login>, Refused> {
         // A token that can stand in no header is nobody's.
-        let server = self.server.seen_by(user.clone(), token);
-        let server = server.map_err(|_| Refused::UnknownUser)?;
+        let server = |user| {
+            self.server
+                .seen_by(user, token.clone())
+                .map_err(|_| Refused::UnknownUser)
+        };
         let asked = Instant::now();
-        let owner = match self.owner(&server).await {
+        let owner = match self.owner(&server(user.clone())?).await {
             Owner::Known(owner) => owner,
             Owner::Nobody => return Err(self.is_nobodys(key)),
             Owner::Unknown => return Err(Refused::Unavailable),
@@ -211,8 +221,8 @@ impl Lava {
         debug!(user = owner, "logged in");
         let login = Arc::new(Login {
             is_administrator: self.administrators.contains(&owner),
+            server: server(Some(owner.clone()))?,
             user: owner,
-            server,
             own: Answers::new(READER_THINGS),
             turns: Semaphore::new(READER_QUESTIONS),
             times: Mutex::new(Times {
@@ -399,6 +409,14 @@ impl Lava {
         };
         answers.learn(subject, asked, outcome);
     }
+}
+
+/// Whether what is sent leaves this machine in the clear.
+fn is_read_on_the_way(identity: &Identity) -> bool {
+    let host = identity.uri.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    identity.uri.scheme() == "http" && !is_here
 }
 
 /// Whose a token is.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::lava::{Login, Patience};
 use super::subject::Subject;
 use super::tokens::{Entry, Role};
+use super::workers::WorkerLogin;
 use super::{Inner, Kind};
 
 /// Whether a reader may see something.
@@ -35,6 +36,8 @@ pub(super) enum Who {
     Anonymous,
     /// A worker, where nobody is asked.
     OpenWorker(String),
+    /// A worker of LAVA's database.
+    Worker(Arc<WorkerLogin>),
     /// Of the file of tokens.
     Listed(Arc<Entry>),
     /// Of LAVA.
@@ -68,8 +71,15 @@ impl Reader {
     pub fn sight_of_event(&self, subject: &Subject, topic: &str, data: &str) -> Sight {
         match self.worker() {
             None => self.sight(subject),
-            Some(worker) if !self.is_withdrawn() && is_of_job_on(worker, topic, data) => Sight::Shown,
+            Some(worker) if self.is_good_worker() && is_of_job_on(worker, topic, data) => Sight::Shown,
             Some(_) => Sight::Hidden,
+        }
+    }
+
+    fn is_good_worker(&self) -> bool {
+        match &self.who {
+            Who::Worker(login) => login.is_good(),
+            _ => !self.is_withdrawn(),
         }
     }
 
@@ -115,6 +125,7 @@ impl Reader {
     pub fn worker(&self) -> Option<&str> {
         match &self.who {
             Who::OpenWorker(host) => Some(host),
+            Who::Worker(login) => Some(&login.host),
             Who::Listed(entry) if entry.role == Role::Worker => Some(&entry.name),
             _ => None,
         }
@@ -130,12 +141,12 @@ impl Reader {
         match &self.who {
             Who::Listed(entry) => entry.may_emit(kind),
             Who::User(login) => login.is_administrator_now() && !is_lavas_own,
-            Who::Anonymous | Who::OpenWorker(_) => false,
+            Who::Anonymous | Who::OpenWorker(_) | Who::Worker(_) => false,
         }
     }
 
     /// Whether what this reader was let in with is no longer good: the connection must end. Nothing is shown from then
-    /// on. Known within 40 s.
+    /// on. Known within 40 s, while LAVA answers.
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawal().is_some_and(CancellationToken::is_cancelled)
     }
@@ -152,6 +163,7 @@ impl Reader {
         match &self.who {
             Who::Listed(entry) => Some(&entry.withdrawn),
             Who::User(login) => Some(&login.withdrawn),
+            Who::Worker(login) => Some(&login.withdrawn),
             Who::Anonymous | Who::OpenWorker(_) => None,
         }
     }
@@ -177,6 +189,7 @@ mod tests {
         let inner = Inner {
             kind: Kind::Open,
             tokens: None,
+            workers: None,
         };
         let worker = Reader::new(Arc::new(inner), Who::OpenWorker("w".to_owned()));
         let sight = |topic: &str, data: &str| worker.sight_of_event(&Subject::of(topic, data), topic, data);
