@@ -115,6 +115,7 @@ impl Scene {
             identity: Identity::anonymous(&lava.uri()).unwrap(),
             administrators: vec!["root".to_owned()],
             tokens: Some(tokens),
+            workers: None,
         };
         let publisher = lab
             .configure(|config| {
