@@ -98,6 +98,11 @@ impl Reader {
         }
     }
 
+    /// Whether there is nothing that somebody without a login may see.
+    pub fn must_log_in(&self) -> bool {
+        matches!((&self.authority.kind, &self.who), (Kind::Tokens, Who::Anonymous))
+    }
+
     /// Whether this reader sees what only administrators see: messages that were refused, the details of faults, and
     /// what is about nothing that can be asked for.
     pub fn is_administrator(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Who asks.
 
 use axum::extract::FromRequestParts;
+use http::StatusCode;
 use http::request::Parts;
 
 use crate::authority::{Credentials, Reader, Refused};
@@ -17,6 +18,11 @@ impl FromRequestParts<Http> for Visitor {
         let reader = match credentials {
             Err(problem) => Err(problem),
             Ok(credentials) => match http.authority.authenticate(&credentials).await {
+                // An answer with nothing in it would look like one.
+                Ok(reader) if reader.must_log_in() => Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "without a token there is nothing to see here",
+                )),
                 Ok(reader) => return Ok(Visitor(reader)),
                 Err(Refused::Unavailable) => return Err(Problem::unavailable()),
                 Err(refused) => Err(refused.into()),
