@@ -70,7 +70,7 @@ pub struct Arguments {
     pub retain_size: u64,
 
     /// The second port, for HTTP: WebSocket at /ws/ as LAVA has it, and /readyz. ADDRESS:PORT such as 127.0.0.1:8001,
-    /// *:8001 or [::]:8001; `off`: there is none. May be repeated.
+    /// *:8001 or `[::]:8001`; `off`: there is none. May be repeated.
     #[arg(long, value_name = "ADDRESS:PORT|off", default_value = DEFAULT_HTTP, num_args = 1.., value_parser = http)]
     pub http: Vec<Http>,
 
@@ -83,7 +83,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CIDR", num_args = 1..)]
     pub http_proxy: Vec<IpNet>,
 
-    /// Web pages from here may read too, such as https://dashboard.example.org. May be repeated.
+    /// Web pages from here may read too, such as `https://dashboard.example.org`. May be repeated.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_parser = origin)]
     pub http_origin: Vec<String>,
 
