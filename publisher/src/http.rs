@@ -7,6 +7,7 @@ pub(crate) mod following;
 pub(crate) mod forms;
 mod gap;
 mod objects;
+mod openapi;
 mod parameters;
 mod probes;
 mod problem;
@@ -157,7 +158,7 @@ impl Http {
 }
 
 /// What `openapi.json` describes.
-fn api() -> [(&'static str, MethodRouter<Http>); 8] {
+fn api() -> [(&'static str, MethodRouter<Http>); 9] {
     [
         ("/api/v1/events", get(events::list).post(emit::post)),
         ("/api/v1/stream", get(stream::open)),
@@ -167,6 +168,7 @@ fn api() -> [(&'static str, MethodRouter<Http>); 8] {
         ("/api/v1/timeline/{*id}", get(timeline::show)),
         ("/api/v1/rejected", get(status::rejected)),
         ("/api/v1/status", get(status::status)),
+        ("/api/v1/openapi.json", get(openapi::document)),
     ]
 }
 

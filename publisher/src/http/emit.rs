@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Extension, FromRequestParts as _, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -81,7 +81,7 @@ impl Posts {
         };
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         if announced.is_some_and(|length| length.parse().is_ok_and(|length: u64| length > self.max_body as u64)) {
-            discard(body).await;
+            discard(headers, body).await;
             return Err(too_large());
         }
         match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, self.max_body)).await {
@@ -136,7 +136,7 @@ pub(crate) async fn post(
     let reader = match admitted_reader(&http, &mut head).await {
         Ok(reader) => reader,
         Err(problem) => {
-            discard(body).await;
+            discard(&head.headers, body).await;
             return Err(problem);
         }
     };
@@ -182,7 +182,11 @@ async fn admitted_reader(http: &Http, head: &mut Parts) -> Result<Reader, Proble
 
 /// Reads what is not wanted, within limits: a client that is still sending when the connection is closed may not see
 /// the answer.
-async fn discard(mut body: Body) {
+async fn discard(headers: &HeaderMap, mut body: Body) {
+    // It waits for the answer before it sends.
+    if headers.contains_key(EXPECT) {
+        return;
+    }
     let mut left = DISCARDED;
     let rest = async {
         while let Some(Ok(frame)) = body.frame().await {
