@@ -300,4 +300,34 @@ async fn a_private_job_leaves_by_no_way_out() {
             "{who:?}: {shown}"
         );
     }
+    // Objects and timelines. The same text for what may not be seen and for what does not exist.
+    let nothing = scene.get(Who::Bob, "/api/v1/jobs/888888").await;
+    assert_eq!(nothing.0, 404);
+    for who in Who::PEOPLE {
+        let job = scene.get(who, &format!("/api/v1/jobs/{}", scene.private)).await;
+        match who.sees_the_secret() {
+            true => assert!(job.0 == 200 && job.1.contains(SECRET), "{who:?}: {}", job.1),
+            false => assert_eq!(job, nothing, "{who:?}"),
+        }
+        let (status, shown) = scene.get(who, &format!("/api/v1/jobs/{}", scene.public)).await;
+        assert!(status == 200 && shown.contains(LAST), "{who:?}: {shown}");
+        for path in ["devices/qemu-01", "timeline/device/qemu-01", "timeline/qemu-01"] {
+            let (status, shown) = scene.get(who, &format!("/api/v1/{path}")).await;
+            let is_shown = shown.contains(SECRET);
+            assert_eq!(
+                (status, is_shown),
+                (200, who.sees_the_secret()),
+                "{path}, {who:?}: {shown}"
+            );
+        }
+        for path in [format!("job/{}", scene.private), format!("request/{SECRET}")] {
+            let (status, shown) = scene.get(who, &format!("/api/v1/timeline/{path}")).await;
+            let expected = if who.sees_the_secret() { 200 } else { 404 };
+            assert_eq!(
+                (status, shown.contains(SECRET)),
+                (expected, who.sees_the_secret()),
+                "{path}, {who:?}: {shown}"
+            );
+        }
+    }
 }

@@ -138,7 +138,7 @@ async fn who_does_not_read_delays_nobody_and_is_closed() {
         .start()
         .await;
     let mut lazy = TcpStream::connect(publisher.http()).await.unwrap();
-    let request = "GET /api/v1/stream HTTP/1.1\r\nHost: lab\r\n\r\n";
+    let request = format!("GET /api/v1/stream HTTP/1.1\r\nHost: {}\r\n\r\n", publisher.http());
     lazy.write_all(request.as_bytes()).await.unwrap();
     eventually("a stream", || publisher.counters().event_streams.get() == 1).await;
     let mut stream = publisher.client().stream("/api/v1/stream", None).await;

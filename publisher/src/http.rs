@@ -6,10 +6,14 @@ mod events;
 pub(crate) mod following;
 pub(crate) mod forms;
 mod gap;
+mod objects;
+mod openapi;
 mod parameters;
 mod probes;
 mod problem;
+mod status;
 pub(crate) mod stream;
+mod timeline;
 mod visitor;
 pub(crate) mod websocket;
 
@@ -23,7 +27,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
@@ -31,6 +35,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lavabus_protocol::Epoch;
+use lavabus_store::Retention;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +48,7 @@ use self::addresses::Place;
 pub(crate) use self::emit::Posts;
 pub(crate) use self::gap::Gap;
 pub(crate) use self::problem::Problem;
+pub(crate) use self::timeline::AT_A_TIME as TIMELINES;
 use crate::authority::Authority;
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
@@ -71,6 +77,10 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<Health>,
     pub(crate) open: Arc<OpenReaders>,
     pub(crate) posts: Posts,
+    /// One permit a timeline that is being made.
+    pub(crate) timelines: Semaphore,
+    /// None without a journal.
+    pub(crate) retention: Option<Retention>,
     /// Pages of these origins may read, beside those of the port itself.
     pub(crate) origins: Vec<String>,
     pub(crate) stalled_timeout: Duration,
@@ -133,9 +143,8 @@ impl Http {
     }
 
     fn routes(&self) -> Router {
-        Router::new()
-            .route("/api/v1/events", get(events::list).post(emit::post))
-            .route("/api/v1/stream", get(stream::open))
+        let api = api().into_iter();
+        api.fold(Router::new(), |router, (path, methods)| router.route(path, methods))
             .route("/ws/", get(websocket::upgrade))
             .route("/ws/v1/healthz", get(probes::healthz))
             .route("/livez", get(probes::livez))
@@ -146,6 +155,21 @@ impl Http {
             })
             .with_state(self.clone())
     }
+}
+
+/// What `openapi.json` describes.
+fn api() -> [(&'static str, MethodRouter<Http>); 9] {
+    [
+        ("/api/v1/events", get(events::list).post(emit::post)),
+        ("/api/v1/stream", get(stream::open)),
+        ("/api/v1/jobs/{id}", get(objects::job)),
+        ("/api/v1/devices/{name}", get(objects::device)),
+        ("/api/v1/workers/{name}", get(objects::worker)),
+        ("/api/v1/timeline/{*id}", get(timeline::show)),
+        ("/api/v1/rejected", get(status::rejected)),
+        ("/api/v1/status", get(status::status)),
+        ("/api/v1/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// Who has a stream open now.

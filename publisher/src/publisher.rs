@@ -356,6 +356,8 @@ impl Publisher {
             health,
             open: Arc::default(),
             posts,
+            timelines: Semaphore::new(http::TIMELINES),
+            retention: config.journal.as_ref().map(|journal| journal.retention),
             origins: config.http.origins,
             stalled_timeout: shared.heartbeat.stalled_timeout,
             tasks: subscribers.clone(),

@@ -53,6 +53,14 @@ pub(crate) async fn visible_of(reader: &Reader, events: &[&Event]) -> Vec<bool> 
     .await
 }
 
+/// Whether this reader may see what is about this.
+pub(crate) async fn may_see(reader: &Reader, subject: &Subject) -> bool {
+    match reader.sight(subject) {
+        Sight::Ask => reader.ask(subject).await == Sight::Shown,
+        known => known == Sight::Shown,
+    }
+}
+
 /// Whether this reader sees whatever there is, so that nobody needs to look at what events are about.
 pub(crate) fn sees_all(reader: &Reader) -> bool {
     reader.worker().is_none() && reader.sight(&Subject::Unbound) == Sight::Shown

@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use lavabus_store::{Reader, RejectedMessage};
-use serde::Serialize;
 
 use self::printable::printable;
 use crate::context::Context;
@@ -84,42 +83,8 @@ fn text(message: &RejectedMessage) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    number: u64,
-    time: Micros,
-    reason: &'a str,
-    peer: &'a str,
-    size: u64,
-    frames: Vec<Frame<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Frame<'a> {
-    Text(&'a str),
-    Hex(String),
-}
-
-impl Frame<'_> {
-    fn of(bytes: &[u8]) -> Frame<'_> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Frame::Text(text),
-            Err(_) => Frame::Hex(hex(bytes)),
-        }
-    }
-}
-
 fn json_line(message: &RejectedMessage) -> String {
-    let line = Line {
-        number: message.number,
-        time: Micros(message.received_us),
-        reason: &message.reason,
-        peer: &message.peer,
-        size: message.size,
-        frames: message.frames.iter().map(|frame| Frame::of(frame)).collect(),
-    };
-    let line = serde_json::to_string(&line).expect("strings and numbers are always written");
+    let line = message.to_json();
     let mut safe = String::with_capacity(line.len() + 1);
     for character in line.chars() {
         // JSON lets DEL, the controls beyond ASCII and marks of direction stand as they are.
@@ -133,14 +98,6 @@ fn json_line(message: &RejectedMessage) -> String {
     }
     safe.push('\n');
     safe
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequestParts as _, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use lavabus_client::{datetime_text, new_id};
 use lavabus_protocol::{Cursor, Envelope, EventId, Kind, Position, Refusal};
@@ -22,7 +24,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admitted, admit};
 use crate::authority::Reader;
-use crate::counters::Counters;
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Http, Problem};
@@ -33,6 +34,10 @@ use crate::journal::Outcome;
 const MAX_EVENTS: usize = 1000;
 /// Bodies that are read at a time; others wait.
 const BODIES: usize = 32;
+/// Of a body that is not wanted so many bytes are read,
+const DISCARDED: usize = 8 << 20;
+/// for so long.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A body must be there in this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -76,6 +81,7 @@ impl Posts {
         };
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         if announced.is_some_and(|length| length.parse().is_ok_and(|length: u64| length > self.max_body as u64)) {
+            discard(headers, body).await;
             return Err(too_large());
         }
         match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, self.max_body)).await {
@@ -124,30 +130,17 @@ struct Posted<'a> {
 pub(crate) async fn post(
     State(http): State<Http>,
     Extension(connection): Extension<Connection>,
-    Visitor(reader): Visitor,
-    parameters: Parameters,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    parameters.nothing_else()?;
-    let (head, body) = request.into_parts();
-    if !http.is_origin_allowed(&head.headers) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "pages of other sites may not send events",
-        ));
-    }
-    if !Kind::ALL.into_iter().any(|kind| reader.may_emit(kind)) {
-        return Err(may_not_emit(&reader, "events"));
-    }
-    if !is_json(&head.headers) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send events with Content-Type: application/json",
-        ));
-    }
-    let intake = http.posts.intake()?;
-    let limit = intake.limits.message;
-    drop(intake);
+    let (mut head, body) = request.into_parts();
+    let reader = match admitted_reader(&http, &mut head).await {
+        Ok(reader) => reader,
+        Err(problem) => {
+            discard(&head.headers, body).await;
+            return Err(problem);
+        }
+    };
+    let limit = http.posts.intake()?.limits.message;
     let admitted = {
         let _turn = http.posts.bodies.acquire().await.map_err(|_| ended())?;
         let body = http.posts.read(&head.headers, body).await?;
@@ -163,6 +156,47 @@ pub(crate) async fn post(
     });
     let events: Vec<serde_json::Value> = events.collect();
     Ok((status, axum::Json(serde_json::json!({"events": events}))).into_response())
+}
+
+/// Whoever may hand in anything at all, with what can be known before the body is read.
+async fn admitted_reader(http: &Http, head: &mut Parts) -> Result<Reader, Problem> {
+    if !http.is_origin_allowed(&head.headers) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "pages of other sites may not send events",
+        ));
+    }
+    let Visitor(reader) = Visitor::from_request_parts(head, http).await?;
+    Parameters::from_request_parts(head, http).await?.nothing_else()?;
+    if !Kind::ALL.into_iter().any(|kind| reader.may_emit(kind)) {
+        return Err(may_not_emit(&reader, "events"));
+    }
+    if !is_json(&head.headers) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send events with Content-Type: application/json",
+        ));
+    }
+    Ok(reader)
+}
+
+/// Reads what is not wanted, within limits: a client that is still sending when the connection is closed may not see
+/// the answer.
+async fn discard(headers: &HeaderMap, mut body: Body) {
+    // It waits for the answer before it sends.
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut left = DISCARDED;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }
 
 fn may_not_emit(reader: &Reader, what: &str) -> Problem {
@@ -258,7 +292,7 @@ async fn hand_in(http: &Http, admitted: Admitted, from: IpAddr) -> Result<(Statu
         Next::FanOut(fan_out) => {
             let count = admitted.messages.len() as u64;
             let last = fan_out.publish_unkept(admitted.events());
-            published(&http.counters, count);
+            http.counters.published.add(count);
             let numbers = (last + 1 - count..=last).map(|seq| (seq, false));
             return Ok((StatusCode::ACCEPTED, numbers.collect()));
         }
@@ -276,8 +310,4 @@ async fn hand_in(http: &Http, admitted: Admitted, from: IpAddr) -> Result<(Statu
         )),
         Err(_) => Err(ended()),
     }
-}
-
-fn published(counters: &Counters, count: u64) {
-    counters.published.add(count);
 }

@@ -1,7 +1,7 @@
-//! The parameters of a request, `?kind=testjob&limit=10`. One that is not known is an error: a filter that was misspelt
+//! What a request names: `/devices/NAME`, `?kind=testjob&limit=10`. A parameter that is not known is an error: a filter that was misspelt
 //! would let everything through.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::StatusCode;
 use http::request::Parts;
 use jiff::Timestamp;
@@ -24,6 +24,21 @@ impl FromRequestParts<Http> for Parameters {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) => Ok(Parameters(pairs)),
             Err(error) => Err(bad(format!("the parameters cannot be read: {error}"))),
+        }
+    }
+}
+
+/// The last part of the path, such as a device's name.
+#[derive(Debug)]
+pub(crate) struct Name(pub(crate) String);
+
+impl FromRequestParts<Http> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Name, Problem> {
+        match Path::from_request_parts(parts, http).await {
+            Ok(Path(name)) => Ok(Name(name)),
+            Err(_) => Err(bad("the name in the path cannot be read")),
         }
     }
 }

@@ -19,10 +19,12 @@ impl FromRequestParts<Http> for Visitor {
             Err(problem) => Err(problem),
             Ok(credentials) => match http.authority.authenticate(&credentials).await {
                 // An answer with nothing in it would look like one.
-                Ok(reader) if reader.must_log_in() => Err(Problem::new(
-                    StatusCode::UNAUTHORIZED,
-                    "without a token there is nothing to see here",
-                )),
+                Ok(reader) if reader.must_log_in() => {
+                    return Err(Problem::new(
+                        StatusCode::UNAUTHORIZED,
+                        "without a token there is nothing to see here",
+                    ));
+                }
                 Ok(reader) => return Ok(Visitor(reader)),
                 Err(Refused::Unavailable) => return Err(Problem::unavailable()),
                 Err(refused) => Err(refused.into()),

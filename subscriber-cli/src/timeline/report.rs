@@ -3,10 +3,8 @@
 use lavabus_protocol::Epoch;
 use lavabus_protocol::event::Body;
 use lavabus_store::question::timeline::{Entry, Timeline, Verdict};
-use serde_json::{Value, json};
 
 use crate::format::plain::{message, printable};
-use crate::status::Micros;
 use crate::table::{Cell, Table, duration_text, time_text};
 
 /// How it is written.
@@ -30,7 +28,7 @@ const EVENT_COLUMNS: &[&str] = &[
 /// The whole answer. Of several timelines only the first has a header in CSV.
 pub(super) fn text(timeline: &Timeline, epoch: Epoch, style: Style, is_first: bool) -> String {
     match style {
-        Style::Json => json_line(timeline, epoch),
+        Style::Json => timeline.to_json(epoch, Some(&verdict_text(timeline))) + "\n",
         Style::Csv => {
             let text = events_in_full(timeline, epoch).to_csv();
             match (is_first, text.split_once('\n')) {
@@ -153,19 +151,6 @@ pub(super) fn verdict_text(timeline: &Timeline) -> String {
         Verdict::Mentioned => format!("{}{}", counted(timeline.events.len(), "event"), jobs_text(timeline)),
     };
     printable(&text)
-}
-
-fn outcome_word(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Success { .. } => "success".to_owned(),
-        Verdict::Failed { .. } => "failed".to_owned(),
-        Verdict::Running { .. } => "running".to_owned(),
-        Verdict::Requests { .. } => "requests".to_owned(),
-        Verdict::Finished { health, .. } => health.as_deref().unwrap_or("finished").to_lowercase(),
-        Verdict::State { .. } => "state".to_owned(),
-        Verdict::Results { worst } => worst.to_lowercase(),
-        Verdict::Mentioned => "mentioned".to_owned(),
-    }
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -329,80 +314,4 @@ fn events_in_full(timeline: &Timeline, epoch: Epoch) -> Table {
         ]);
     }
     table
-}
-
-/// One object; its events are written as everywhere, with their time in front.
-fn json_line(timeline: &Timeline, epoch: Epoch) -> String {
-    let time = |us: Option<i64>| us.map(|us| Micros(us).to_string());
-    let seconds = |us: Option<i64>| us.map(|us| us as f64 / 1e6);
-    let states: Vec<Value> = timeline
-        .states
-        .iter()
-        .map(|span| {
-            json!({
-                "state": span.state,
-                "health": span.health,
-                "from": time(Some(span.from_us)),
-                "to": time(span.to_us),
-                "duration": seconds(span.to_us.map(|to_us| to_us - span.from_us)),
-            })
-        })
-        .collect();
-    let services: Vec<Value> = timeline
-        .services
-        .iter()
-        .map(|passage| {
-            json!({
-                "request": passage.request,
-                "service": passage.service,
-                "source": Some(&passage.source).filter(|source| !source.is_empty()),
-                "status": passage.status,
-                "received": time(passage.received_us),
-                "ended": time(passage.ended_us),
-                "duration": seconds(passage.duration_us()),
-                "gap": seconds(passage.gap_us),
-                "skew": passage.is_skewed(),
-                "message": passage.message,
-            })
-        })
-        .collect();
-    let results: serde_json::Map<String, Value> = timeline
-        .results
-        .iter()
-        .map(|(outcome, count)| (outcome.clone(), json!(count)))
-        .collect();
-    let about = &timeline.about;
-    let head = [
-        ("subject", json!(timeline.subject.to_string())),
-        ("outcome", json!(outcome_word(&timeline.verdict))),
-        ("verdict", json!(verdict_text(timeline))),
-        ("job", json!(about.job)),
-        ("device", json!(about.device)),
-        ("device_type", json!(about.device_type)),
-        ("worker", json!(about.worker)),
-        ("submitter", json!(about.submitter)),
-        ("description", json!(about.description)),
-        ("account", json!(about.account)),
-        ("inventory", json!(about.inventory)),
-        ("system", json!(about.system)),
-        ("time_in_services", json!(seconds(timeline.service_time_us))),
-        ("wall_time", json!(seconds(timeline.wall_time_us))),
-        ("jobs", json!(timeline.jobs)),
-        ("results", Value::Object(results)),
-        ("states", Value::Array(states)),
-        ("services", Value::Array(services)),
-    ];
-    let mut line = String::from("{");
-    for (name, value) in head {
-        line += &format!("{}:{value},", json!(name));
-    }
-    line += "\"events\":[";
-    for (index, entry) in timeline.events.iter().enumerate() {
-        let record = entry.event.row().to_record(epoch).to_json_line();
-        let members = record.strip_prefix('{').unwrap_or(&record);
-        let comma = if index == 0 { "" } else { "," };
-        line += &format!("{comma}{{\"time\":{},{members}", json!(time(Some(entry.at_us))));
-    }
-    line += "]}\n";
-    line
 }

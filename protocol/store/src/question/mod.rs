@@ -13,6 +13,7 @@
 //! | [`faults`] | what is wrong with what |
 //! | [`results`] | what test cases found, and what changed |
 //! | [`stuck`] | what has been in one state for too long |
+//! | `json` | all of these as JSON |
 //! | `moment` | one read transaction, with what the projections have not read by then |
 //!
 //! Projections are behind the journal while it is written. What they have not read yet is read here, directly.
@@ -20,6 +21,7 @@
 pub mod entities;
 pub mod faults;
 pub mod history;
+mod json;
 mod mentions;
 mod moment;
 mod query;

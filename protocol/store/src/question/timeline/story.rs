@@ -12,6 +12,10 @@ use crate::reader::Event;
 
 /// At most so many events, the newest, make a timeline.
 pub const MOST_EVENTS: usize = 5_000;
+/// And at most so many bytes of them.
+const MOST_BYTES: usize = 32 << 20;
+/// Events that are read in one go.
+const READ_AT_ONCE: usize = 16;
 /// At most so many requests, the newest, are followed to their events that do not mention the id themselves.
 const MOST_REQUESTS: usize = 100;
 
@@ -86,12 +90,26 @@ fn kind_named(name: &str) -> Option<RefKind> {
 }
 
 /// The events that belong to a subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Story {
     /// In the order of their numbers.
     pub events: Vec<Event>,
-    /// There are more than [`MOST_EVENTS`]; these are the newest.
+    /// There are more than [`MOST_EVENTS`], or than 32 MiB of them; these are the newest.
     pub is_cut: bool,
+}
+
+impl Story {
+    fn cut(mut self) -> Story {
+        self.events.sort_by_key(|event| event.seq);
+        let surplus = self.events.len().saturating_sub(MOST_EVENTS);
+        self.events.drain(..surplus);
+        self.is_cut |= surplus > 0;
+        self
+    }
+}
+
+fn size(event: &Event) -> usize {
+    event.topic.len() + event.sent.len() + event.user.len() + event.data.len()
 }
 
 impl Mentions<'_> {
@@ -109,19 +127,29 @@ impl Mentions<'_> {
     /// Every event above `after` that belongs to this subject: that mentions it, a job by its other id too; and of a
     /// request that mentions it later, those before.
     pub fn story(&self, subject: &Subject, after: u64) -> Result<Story, StoreError> {
-        let mut numbers: BTreeSet<u64> = self
-            .newest(subject.kind, &subject.id, after, MOST_EVENTS + 1)?
-            .into_iter()
-            .collect();
-        let mut events = self.events(numbers.iter().copied())?;
+        let mentioning = self.mentioning(subject, after)?;
+        self.story_of(subject, mentioning, after)
+    }
+
+    /// The events above `after` that mention this subject themselves: the first part of its story.
+    pub fn mentioning(&self, subject: &Subject, after: u64) -> Result<Story, StoreError> {
+        let numbers = self.newest(subject.kind, &subject.id, after, MOST_EVENTS + 1)?;
+        let mut story = Story::default();
+        self.add(&mut story, numbers)?;
+        Ok(story.cut())
+    }
+
+    /// The whole story by these events of it, and by no others: what is left out here leads to nothing.
+    pub fn story_of(&self, subject: &Subject, mentioning: Story, after: u64) -> Result<Story, StoreError> {
+        let mut story = mentioning;
         let mut more: BTreeSet<(RefKind, String)> = BTreeSet::new();
         if subject.kind == RefKind::Job {
-            let ids = events.iter().flat_map(|event| own_job_ids(event, &subject.id));
+            let ids = story.events.iter().flat_map(|event| own_job_ids(event, &subject.id));
             more.extend(ids.map(|id| (RefKind::Job, id)));
         }
         let follows = [RefKind::Job, RefKind::Account, RefKind::Inventory, RefKind::System];
         if follows.contains(&subject.kind) {
-            let requests = events.iter().rev().filter_map(request_of);
+            let requests = story.events.iter().rev().filter_map(request_of);
             let mut newest: Vec<String> = Vec::new();
             for request in requests {
                 if newest.len() == MOST_REQUESTS {
@@ -133,18 +161,28 @@ impl Mentions<'_> {
             }
             more.extend(newest.into_iter().map(|request| (RefKind::Request, request)));
         }
+        let mut numbers: BTreeSet<u64> = story.events.iter().map(|event| event.seq).collect();
         for (kind, id) in more {
             let found = self.newest(kind, &id, after, MOST_EVENTS + 1)?;
             let new: Vec<u64> = found.into_iter().filter(|seq| numbers.insert(*seq)).collect();
-            events.extend(self.events(new)?);
+            self.add(&mut story, new)?;
         }
-        events.sort_by_key(|event| event.seq);
-        let surplus = events.len().saturating_sub(MOST_EVENTS);
-        events.drain(..surplus);
-        Ok(Story {
-            events,
-            is_cut: surplus > 0,
-        })
+        Ok(story.cut())
+    }
+
+    /// Reads these events, the newest first, as far as they fit.
+    fn add(&self, story: &mut Story, newest_first: Vec<u64>) -> Result<(), StoreError> {
+        let mut bytes: usize = story.events.iter().map(size).sum();
+        for numbers in newest_first.chunks(READ_AT_ONCE) {
+            if bytes > MOST_BYTES {
+                story.is_cut = true;
+                return Ok(());
+            }
+            let events = self.events(numbers.iter().copied())?;
+            bytes += events.iter().map(size).sum::<usize>();
+            story.events.extend(events);
+        }
+        Ok(())
     }
 
     /// The newest jobs of a device, worker or submitter, or requests of anything else, newest first.
