@@ -315,6 +315,7 @@ impl Publisher {
         let (drain, drain_public) = (CancellationToken::new(), CancellationToken::new());
         let publishing = publish.into_iter().map(|listener| (listener, shared.clone()));
         let mut public = None;
+        let mut public_stream = None;
         let mut publishing_public = Vec::new();
         if !publish_public.is_empty() {
             let ring = Arc::new(FanOut::new(
@@ -326,6 +327,7 @@ impl Publisher {
             ));
             let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
             let following = Following::live(fan_out, replays, &counters).expect("the first subscriptions have room");
+            public_stream = Some(following.place());
             let reader = authority.authenticate(&Credentials::Anonymous).await;
             if let Err(refused) = &reader {
                 warn!(%refused, "nothing is public: the public endpoints stay silent");
@@ -358,7 +360,7 @@ impl Publisher {
             let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
             let counting = Counting {
                 following: Following::live(fan_out, replays, &counters).expect("the first subscriptions have room"),
-                authority: authority.clone(),
+                reader: authority.public(),
                 counters: counters.clone(),
             };
             stages = Some(tokio::spawn(counting.run(drain.clone())));
@@ -375,6 +377,7 @@ impl Publisher {
                 started,
                 oldest: shared.oldest.clone(),
                 database: database.clone(),
+                public_stream,
             },
             posts,
             origins: config.http.origins,

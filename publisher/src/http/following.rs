@@ -72,6 +72,11 @@ impl Following {
         })
     }
 
+    /// How far it is, for others to see.
+    pub(crate) fn place(&self) -> Arc<Place> {
+        self.place.clone()
+    }
+
     /// Is a subscriber of this outlet from now on.
     pub(crate) fn joins(&mut self, outlet: Outlet) {
         self.counters.outlets.of(outlet).join(&self.place);

@@ -1,7 +1,7 @@
 //! `GET /metrics`: the publisher's figures, for Prometheus.
 //!
-//! Whoever reaches the port may read them: they are counts, with labels from closed sets and the names of services
-//! (`metrics/stages.rs`). `docs/metrics.md` tells what each means, and a test compares both.
+//! Whoever reaches the port may read them: they are counts, with labels from closed sets. Services are named to those who
+//! may see the stages. `docs/metrics.md` tells what each figure means, and a test compares both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
-use crate::http::Http;
+use crate::authority::{Credentials, Refused};
+use crate::http::{Http, Problem};
 use crate::metrics::exposition::{self, Exposition};
-use crate::metrics::outlet::Outlet;
+use crate::metrics::outlet::{Outlet, Place};
+use crate::visible::sees_all;
 
 /// What is looked at when somebody asks.
 #[derive(Debug)]
@@ -27,18 +30,37 @@ pub(crate) struct Measured {
     pub(crate) oldest: Arc<AtomicU64>,
     /// The journal's file.
     pub(crate) database: Option<PathBuf>,
+    /// How far the stream of the public endpoints is.
+    pub(crate) public_stream: Option<Arc<Place>>,
 }
 
 /// `GET /metrics`.
-pub(crate) async fn metrics(State(http): State<Http>) -> Response {
+pub(crate) async fn metrics(State(http): State<Http>, headers: HeaderMap) -> Result<Response, Problem> {
+    let sees_all = sees_all_stages(&http, &headers).await.inspect_err(|_| {
+        http.counters.authentication_failures.add(1);
+    })?;
     let mut exposition = Exposition::default();
     events(&http, &mut exposition);
+    stages(&http, sees_all, &mut exposition);
     subscribers(&http, &mut exposition);
     journal(&http, &mut exposition);
     connections(&http, &mut exposition);
     explained(&http, &mut exposition);
     process(&http, &mut exposition);
-    ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition.into_text()).into_response()
+    Ok(([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition.into_text()).into_response())
+}
+
+/// No login is needed, and while nobody can tell whose login it is the rest is answered all the same.
+async fn sees_all_stages(http: &Http, headers: &HeaderMap) -> Result<bool, Problem> {
+    let reader = match Credentials::of_request(headers)? {
+        Credentials::Anonymous => Ok(http.authority.public()),
+        login => http.authority.authenticate(&login).await,
+    };
+    match reader {
+        Ok(reader) => Ok(sees_all(&reader)),
+        Err(Refused::Unavailable) => Ok(false),
+        Err(refused) => Err(refused.into()),
+    }
 }
 
 fn events(http: &Http, exposition: &mut Exposition) {
@@ -106,12 +128,16 @@ fn events(http: &Http, exposition: &mut Exposition) {
         "How long a group of events took to be written and committed.",
         &counters.commits,
     );
+}
+
+fn stages(http: &Http, sees_all: bool, exposition: &mut Exposition) {
     let mut stages = exposition.counter(
         "lavabus_stages_total",
-        "Stages that services told of, by service and status. What is not told apart has the service other: more than 50 \
-         services, and stages of jobs that not everybody may see.",
+        "Stages that services told of, by service and status. The service other: those beyond the first 50, and all whose \
+         stages not everybody may see, unless the reader may see all events.",
     );
-    counters.stages.each(|service, status, count| {
+    let counts = &http.counters.stages;
+    counts.each(sees_all, |service, status, count| {
         stages.sample(&[("service", service), ("status", status)], count);
     });
 }
@@ -131,6 +157,14 @@ fn subscribers(http: &Http, exposition: &mut Exposition) {
     );
     for (outlet, (_, furthest)) in &figures {
         lag.sample(&[("outlet", outlet)], furthest);
+    }
+    if let Some(public) = &http.measured.public_stream {
+        exposition
+            .gauge(
+                "lavabus_public_stream_lag_events",
+                "How many events the public endpoints have not looked at yet.",
+            )
+            .value(public.lag());
     }
     exposition
         .counter(

@@ -99,7 +99,7 @@ impl Place {
     }
 
     /// In events.
-    fn lag(&self) -> u64 {
+    pub(crate) fn lag(&self) -> u64 {
         self.fan_out
             .head()
             .saturating_sub(self.sequence.load(Ordering::Relaxed))

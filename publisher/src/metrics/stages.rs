@@ -1,17 +1,17 @@
 //! How many stages the services told of, counted by one more reader of the stream.
 //!
-//! Whoever reaches the second port may read the figures, so a service's name is told only where it says nothing of a
-//! private job: by stages that name no job, or one that everybody may see. The others are counted together.
+//! Whoever reaches the second port may read the figures, so a service is named to those who may not see all events only
+//! by stages that everybody may see. The others are counted without its name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lavabus_protocol::Kind;
 use lavabus_protocol::event::{Body, Event};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::authority::{Authority, Credentials, Sight, Subject};
+use crate::authority::{Reader, Sight, Subject};
 use crate::counters::Counters;
 use crate::http::following::{Following, Next};
 use crate::replay::ReplayError;
@@ -25,27 +25,48 @@ const OTHER: &str = "other";
 /// The statuses that mean something; any other only informs.
 const STATUSES: [&str; 4] = ["received", "success", "error", OTHER];
 
-/// Numbers by service and status.
+/// Numbers by service and status, for those who may see all events and for the others.
 #[derive(Debug, Default)]
-pub(crate) struct StageCounts(Mutex<BTreeMap<String, [u64; STATUSES.len()]>>);
+pub(crate) struct StageCounts(Mutex<Tables>);
 
-impl StageCounts {
-    /// One more; None: a service that is not named.
-    fn add(&self, service: Option<&str>, status: &str) {
+#[derive(Debug, Default)]
+struct Tables {
+    all: Table,
+    public: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table(BTreeMap<String, [u64; STATUSES.len()]>);
+
+impl Table {
+    /// One more; None: of a service that is not named.
+    fn add(&mut self, service: Option<&str>, status: &str) {
         let status = STATUSES.iter().position(|known| known.eq_ignore_ascii_case(status));
         let status = status.unwrap_or(STATUSES.len() - 1);
-        let mut counts = self.0.lock().expect("no holder of this lock panics");
         let named = service.filter(|name| {
             let is_name = !name.is_empty() && name.len() <= MAX_NAME;
-            is_name && (counts.contains_key(*name) || counts.len() < MAX_SERVICES)
+            is_name && (self.0.contains_key(*name) || self.0.len() < MAX_SERVICES)
         });
-        counts.entry(named.unwrap_or(OTHER).to_owned()).or_default()[status] += 1;
+        self.0.entry(named.unwrap_or(OTHER).to_owned()).or_default()[status] += 1;
+    }
+}
+
+impl StageCounts {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+
+    fn add(&self, service: Option<&str>, status: &str, is_public: bool) {
+        let tables = &mut *self.lock();
+        tables.all.add(service, status);
+        tables.public.add(service.filter(|_| is_public), status);
     }
 
     /// Each service and status that came, with its number.
-    pub(crate) fn each(&self, mut tell: impl FnMut(&str, &str, u64)) {
-        let counts = self.0.lock().expect("no holder of this lock panics");
-        for (service, numbers) in &*counts {
+    pub(crate) fn each(&self, sees_all: bool, mut tell: impl FnMut(&str, &str, u64)) {
+        let tables = self.lock();
+        let table = if sees_all { &tables.all } else { &tables.public };
+        for (service, numbers) in &table.0 {
             let numbers = STATUSES.iter().zip(numbers).filter(|(_, number)| **number > 0);
             numbers.for_each(|(status, number)| tell(service, status, *number));
         }
@@ -56,7 +77,8 @@ impl StageCounts {
 #[derive(Debug)]
 pub(crate) struct Counting {
     pub(crate) following: Following,
-    pub(crate) authority: Authority,
+    /// Somebody without a login.
+    pub(crate) reader: Reader,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -106,25 +128,15 @@ impl Counting {
         }
         let event = Event::read(kind, data);
         let Body::Stage(stage) = event.body() else { return };
-        let is_public = match Subject::of_event(&event) {
-            Subject::Unbound => true,
-            subject => self.is_public(&subject).await,
-        };
-        let service = stage.service.as_deref().filter(|_| is_public);
-        self.counters
-            .stages
-            .add(service, stage.status.as_deref().unwrap_or_default());
-    }
-
-    async fn is_public(&self, subject: &Subject) -> bool {
-        let Ok(reader) = self.authority.authenticate(&Credentials::Anonymous).await else {
-            return false;
-        };
-        let sight = match reader.sight(subject) {
-            Sight::Ask => reader.ask(subject).await,
+        let subject = Subject::of_event(&event);
+        let sight = match self.reader.sight(&subject) {
+            Sight::Ask => self.reader.ask(&subject).await,
             known => known,
         };
-        sight == Sight::Shown
+        let status = stage.status.as_deref().unwrap_or_default();
+        self.counters
+            .stages
+            .add(stage.service.as_deref(), status, sight == Sight::Shown);
     }
 }
 
@@ -132,29 +144,44 @@ impl Counting {
 mod tests {
     use super::*;
 
+    /// What is told, and how many of them there are.
+    fn told(counts: &StageCounts, sees_all: bool) -> BTreeMap<(String, String), u64> {
+        let mut told = BTreeMap::new();
+        counts.each(sees_all, |service, status, number| {
+            told.insert((service.to_owned(), status.to_owned()), number);
+        });
+        told
+    }
+
     #[test]
     fn services_are_capped_and_statuses_are_few() {
         let counts = StageCounts::default();
         for number in 0..1000 {
-            counts.add(Some(&format!("service-{number}")), "received");
+            counts.add(Some(&format!("service-{number}")), "received", true);
         }
-        counts.add(Some("service-1"), "SUCCESS");
-        counts.add(Some("service-1"), "anything");
-        counts.add(Some(&"x".repeat(1000)), "error");
-        counts.add(None, "error");
-        let mut told = Vec::new();
-        counts.each(|service, status, number| told.push((service.to_owned(), status.to_owned(), number)));
-        let of = |service: &str, status: &str| {
-            let found = told.iter().find(|(s, t, _)| s == service && t == status);
-            found.map_or(0, |(.., number)| *number)
-        };
-        assert_eq!(told.iter().map(|(.., number)| number).sum::<u64>(), 1004);
-        assert_eq!(of("other", "received"), 950);
-        assert_eq!(of("other", "error"), 2);
-        assert_eq!(of("service-1", "received"), 1);
-        assert_eq!(of("service-1", "success"), 1);
-        assert_eq!(of("service-1", "other"), 1);
-        let services: std::collections::BTreeSet<_> = told.iter().map(|(service, ..)| service).collect();
+        counts.add(Some("service-1"), "SUCCESS", true);
+        counts.add(Some("service-1"), "anything", true);
+        counts.add(Some(&"x".repeat(1000)), "error", true);
+        counts.add(None, "error", true);
+        let told = told(&counts, false);
+        let of = |service: &str, status: &str| told.get(&(service.to_owned(), status.to_owned())).copied();
+        assert_eq!(told.values().sum::<u64>(), 1004);
+        assert_eq!(of("other", "received"), Some(950));
+        assert_eq!(of("other", "error"), Some(2));
+        assert_eq!(of("service-1", "received"), Some(1));
+        assert_eq!(of("service-1", "success"), Some(1));
+        assert_eq!(of("service-1", "other"), Some(1));
+        let services: std::collections::BTreeSet<_> = told.keys().map(|(service, _)| service).collect();
         assert_eq!(services.len(), MAX_SERVICES + 1);
+    }
+
+    #[test]
+    fn what_not_everybody_may_see_is_counted_without_its_service() {
+        let counts = StageCounts::default();
+        counts.add(Some("hidden"), "received", false);
+        counts.add(Some("shown"), "received", true);
+        let services = |sees_all| told(&counts, sees_all).into_keys().map(|(service, _)| service);
+        assert!(services(true).eq(["hidden", "shown"]));
+        assert!(services(false).eq(["other", "shown"]));
     }
 }
