@@ -288,6 +288,26 @@ async fn a_private_job_leaves_by_no_way_out() {
         check("filtered stream", who, &scene.stream(who, &filtered).await);
     }
 
+    // Metrics: the services that stages name, to whoever sees all.
+    for who in Who::PEOPLE {
+        let counted = async {
+            loop {
+                let (status, shown) = scene.get(who, "/metrics").await;
+                assert_eq!(status, 200);
+                let stages = shown.lines().filter(|line| line.starts_with("lavabus_stages_total"));
+                let numbers = stages.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+                if numbers.sum::<u64>() == 2 {
+                    return shown;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let shown = tokio::time::timeout(LONG, counted).await.expect("both stages");
+        for service in [SECRET, UNBOUND] {
+            assert_eq!(shown.contains(service), who == Who::Root, "metrics, {who:?}: {shown}");
+        }
+    }
+
     // Pages of the journal.
     for who in Who::PEOPLE {
         let (status, shown) = scene.get(who, "/api/v1/events?limit=1000").await;

@@ -1,20 +1,46 @@
 //! What happened, counted. Every refusal, drop and skip has a reason here and a number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::metrics::histogram::Histogram;
+use crate::metrics::outlet::Outlets;
+use crate::metrics::refusals::Refusals;
+use crate::metrics::stages::StageCounts;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// One number each since the start of the process.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Counter),+ }
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)+
+            /// Messages refused.
+            pub refused: Refusals,
+            /// How long the journal's groups took to commit.
+            pub(crate) commits: Histogram,
+            /// From receiving an event to handing it to the fan-out.
+            pub(crate) latency: Histogram,
+            pub(crate) outlets: Outlets,
+            pub(crate) projections_behind: ProjectionsBehind,
+            pub(crate) stages: StageCounts,
+        }
 
         impl Counters {
             /// Every counter with its name.
             pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name.get())),+].into_iter()
+                [$((stringify!($name), self.$name.get()),)+ ("refused", self.refused.get())].into_iter()
             }
         }
     };
+}
+
+impl Counters {
+    /// So many events were handed to the fan-out, so long after they had been received.
+    pub(crate) fn published_within(&self, latency: Duration, events: u64) {
+        // In this order: who sees them published finds their latency.
+        self.latency.observe_many(latency, events);
+        self.published.add(events);
+    }
 }
 
 /// A number that only grows.
@@ -33,6 +59,23 @@ impl Counter {
     }
 }
 
+/// Events that the projections have not taken in.
+#[derive(Debug, Default)]
+pub(crate) struct ProjectionsBehind([AtomicU64; 2]);
+
+impl ProjectionsBehind {
+    /// Of the latest event of each object, and of what the questions ask.
+    pub(crate) fn set(&self, behind: [u64; 2]) {
+        for (known, behind) in self.0.iter().zip(behind) {
+            known.store(behind, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> [u64; 2] {
+        [0, 1].map(|projection| self.0[projection].load(Ordering::Relaxed))
+    }
+}
+
 counters! {
     /// Messages read from producers, refused ones included.
     received,
@@ -40,8 +83,6 @@ counters! {
     published,
     /// Events in the journal, this process's.
     committed,
-    /// Messages refused, for any reason.
-    refused,
     /// Events dropped because the same one had come before.
     repeated,
     /// Events that went out live without a number, because the journal could not write.
@@ -57,6 +98,8 @@ counters! {
     subscribers,
     /// Producers accepted.
     producers,
+    /// Producers whose connection has ended.
+    producers_gone,
     /// Connections that ended in the handshake: no ZMTP, wrong socket, too slow.
     handshakes_failed,
     /// Connections closed to make room for new ones before they had finished their handshake.
@@ -71,6 +114,8 @@ counters! {
     too_many_subscriptions,
     /// Connections refused because there were too many.
     too_many_connections,
+    /// Connections refused because there were too many of one address.
+    too_many_of_address,
     /// WebSocket clients accepted.
     websockets,
     /// Event streams (SSE) opened.

@@ -6,6 +6,7 @@ mod events;
 pub(crate) mod following;
 pub(crate) mod forms;
 mod gap;
+mod metrics;
 mod objects;
 mod openapi;
 mod parameters;
@@ -21,7 +22,6 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -47,6 +47,7 @@ pub(crate) use self::addresses::Addresses;
 use self::addresses::Place;
 pub(crate) use self::emit::Posts;
 pub(crate) use self::gap::Gap;
+pub(crate) use self::metrics::Measured;
 pub(crate) use self::problem::Problem;
 pub(crate) use self::timeline::AT_A_TIME as TIMELINES;
 use crate::authority::Authority;
@@ -75,7 +76,7 @@ pub(crate) struct Parts {
     pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<Counters>,
     pub(crate) health: Arc<Health>,
-    pub(crate) open: Arc<OpenReaders>,
+    pub(crate) measured: Measured,
     pub(crate) posts: Posts,
     /// One permit a timeline that is being made.
     pub(crate) timelines: Semaphore,
@@ -149,6 +150,7 @@ impl Http {
             .route("/ws/v1/healthz", get(probes::healthz))
             .route("/livez", get(probes::livez))
             .route("/readyz", get(probes::readyz))
+            .route("/metrics", get(metrics::metrics))
             .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
             .method_not_allowed_fallback(async || {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done here")
@@ -170,34 +172,6 @@ fn api() -> [(&'static str, MethodRouter<Http>); 9] {
         ("/api/v1/status", get(status::status)),
         ("/api/v1/openapi.json", get(openapi::document)),
     ]
-}
-
-/// Who has a stream open now.
-#[derive(Debug, Default)]
-pub(crate) struct OpenReaders {
-    websockets: AtomicU64,
-    event_streams: AtomicU64,
-}
-
-/// One more, until it is dropped.
-pub(crate) struct OpenReader<'a>(&'a AtomicU64);
-
-impl Drop for OpenReader<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl OpenReaders {
-    pub(crate) fn websocket(&self) -> OpenReader<'_> {
-        self.websockets.fetch_add(1, Ordering::Relaxed);
-        OpenReader(&self.websockets)
-    }
-
-    pub(crate) fn event_stream(&self) -> OpenReader<'_> {
-        self.event_streams.fetch_add(1, Ordering::Relaxed);
-        OpenReader(&self.event_streams)
-    }
 }
 
 /// Where a request came from, and its places, which whoever goes on with the connection keeps.
@@ -317,7 +291,7 @@ impl HttpDoors {
         }
         let client = self.addresses.client(peer, headers);
         let Some(place) = self.addresses.place(client) else {
-            self.http.counters.too_many_connections.add(1);
+            self.http.counters.too_many_of_address.add(1);
             return Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many connections from one address",

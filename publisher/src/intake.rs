@@ -91,6 +91,7 @@ impl Intake {
             Ok(mut connection) => self.read(&mut connection, &address).await,
             Err(error) => Err(error.into()),
         };
+        self.counters.producers_gone.add(1);
         match end {
             Ok(()) => debug!(peer = %address, "producer gone"),
             Err(error) => {
@@ -154,15 +155,16 @@ impl Intake {
             Received::Closed => return false,
         };
         for refused in &admitted.refused {
-            self.counters.refused.add(1);
+            self.counters.refused.add(&refused.refusal);
             debug!(%peer, reason = refused.refusal.reason(), cause = %refused.refusal, "message refused");
         }
         match &self.next {
             Next::Journal(journal) => journal.send(admitted, peer, None).await,
             Next::FanOut(fan_out) => {
                 if !admitted.messages.is_empty() {
+                    let (began, count) = (Instant::now(), admitted.messages.len() as u64);
                     fan_out.publish_unkept(admitted.events());
-                    self.counters.published.add(admitted.messages.len() as u64);
+                    self.counters.published_within(began.elapsed(), count);
                 }
                 true
             }

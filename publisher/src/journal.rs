@@ -174,6 +174,8 @@ impl JournalWriter {
                 }
             }
             self.health.journal_turned();
+            let behind = [self.state.projections_behind, self.state.history_behind];
+            self.counters.projections_behind.set(behind);
         }
         self.finish()
     }
@@ -209,15 +211,17 @@ impl JournalWriter {
         if self.state.trouble.is_some() && !self.recover() {
             return self.publish_unnumbered(group);
         }
-        let first = self.journal.head() + 1;
+        let (first, began) = (self.journal.head() + 1, Instant::now());
         match self.commit(group) {
             Ok(accepted) => {
-                let mut is_new = accepted.events.into_iter();
+                self.counters.commits.observe(began.elapsed());
+                let mut is_new = accepted.events.iter().copied();
                 let events = group.iter().flat_map(|submission| submission.admitted.events());
                 let events = events.filter(|_| is_new.next().unwrap_or(false));
                 self.fan_out.publish(events, Numbers::From(first), |_| ());
                 let count = self.journal.head() + 1 - first;
                 self.counters.committed.add(count);
+                self.observe_latency(group, &accepted.events);
                 self.counters.published.add(count);
                 self.health.journal_writes(true);
                 if self.oldest.load(Ordering::Relaxed) == 0 {
@@ -234,6 +238,19 @@ impl JournalWriter {
                 self.state.trouble = Some(Trouble::new(Instant::now()));
                 self.publish_unnumbered(group);
             }
+        }
+    }
+
+    /// How long it took from receiving these events to now, by the wall clock; of each whether it is new.
+    fn observe_latency(&self, group: &[Submission], is_new: &[bool]) {
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let mut rest = is_new;
+        for submission in group {
+            let (own, behind) = rest.split_at(submission.admitted.messages.len().min(rest.len()));
+            let count = own.iter().filter(|is_new| **is_new).count() as u64;
+            let us = u64::try_from(now_us - submission.received_us).unwrap_or(0);
+            self.counters.latency.observe_many(Duration::from_micros(us), count);
+            rest = behind;
         }
     }
 
@@ -275,7 +292,7 @@ impl JournalWriter {
         self.state.rejections.written();
         self.counters.repeated.add(repeats);
         for (bytes, submission) in conflicts {
-            self.counters.refused.add(1);
+            self.counters.refused.add(&Refusal::UuidConflict);
             self.state.rejections.add_message(
                 Refusal::UuidConflict.reason(),
                 bytes,

@@ -47,6 +47,7 @@ mod visible;
 
 mod counters;
 mod health;
+mod metrics;
 
 mod publisher;
 
@@ -60,4 +61,5 @@ pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConf
 pub use counters::{Counter, Counters};
 pub use daemon::main;
 pub use health::Health;
+pub use metrics::refusals::Refusals;
 pub use publisher::{Endpoints, FatalError, Publisher};

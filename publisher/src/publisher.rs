@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lavabus_lava::explain::Explainer;
 use lavabus_lava::{Server, ServerError};
 use lavabus_protocol::Epoch;
@@ -27,9 +28,11 @@ use crate::fan_out::ring::Limit;
 use crate::health::Health;
 use crate::history::History;
 use crate::http::following::Following;
-use crate::http::{self, Addresses, Http, HttpDoors, Posts};
+use crate::http::{self, Addresses, Http, HttpDoors, Measured, Posts};
 use crate::intake::{Intake, Next, ToJournal};
 use crate::journal::JournalWriter;
+use crate::metrics::outlet::Outlet;
+use crate::metrics::stages::Counting;
 use crate::public::Public;
 use crate::replay::Replays;
 use crate::subscriber::{End, Shared, Subscriber};
@@ -217,6 +220,7 @@ impl Publisher {
     /// Works until `shutdown` is cancelled, then ends in order: no new connections, read what producers already sent,
     /// commit it, flush it to the subscribers.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
+        let started = Timestamp::now();
         let Publisher {
             config,
             intake,
@@ -283,32 +287,35 @@ impl Publisher {
             tasks: tasks.clone(),
         };
 
-        let share = |fan_out: Arc<FanOut>, replays: Option<Arc<Replays>>, epoch: Epoch, oldest: Arc<AtomicU64>| {
-            Arc::new(Shared {
-                fan_out,
-                replays,
-                epoch,
-                oldest,
-                counters: counters.clone(),
-                history: History {
-                    networks: config.history_from.clone(),
-                    resume_window: config.resume_window,
-                },
-                limits: Limits {
-                    frame: MAX_SUBSCRIPTION_MESSAGE,
-                    message: MAX_SUBSCRIPTION_MESSAGE,
-                    command: MAX_SUBSCRIPTION_MESSAGE,
-                    skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
-                    ..config.limits.clone()
-                },
-                heartbeat: config.heartbeat.clone(),
-                max_subscriptions: config.max_subscriptions,
-            })
-        };
-        let shared = share(fan_out, replays, epoch, oldest);
+        let share =
+            |outlet, fan_out: Arc<FanOut>, replays: Option<Arc<Replays>>, epoch: Epoch, oldest: Arc<AtomicU64>| {
+                Arc::new(Shared {
+                    fan_out,
+                    replays,
+                    epoch,
+                    outlet,
+                    oldest,
+                    counters: counters.clone(),
+                    history: History {
+                        networks: config.history_from.clone(),
+                        resume_window: config.resume_window,
+                    },
+                    limits: Limits {
+                        frame: MAX_SUBSCRIPTION_MESSAGE,
+                        message: MAX_SUBSCRIPTION_MESSAGE,
+                        command: MAX_SUBSCRIPTION_MESSAGE,
+                        skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
+                        ..config.limits.clone()
+                    },
+                    heartbeat: config.heartbeat.clone(),
+                    max_subscriptions: config.max_subscriptions,
+                })
+            };
+        let shared = share(Outlet::ZeroMq, fan_out, replays, epoch, oldest);
         let (drain, drain_public) = (CancellationToken::new(), CancellationToken::new());
         let publishing = publish.into_iter().map(|listener| (listener, shared.clone()));
         let mut public = None;
+        let mut public_stream = None;
         let mut publishing_public = Vec::new();
         if !publish_public.is_empty() {
             let ring = Arc::new(FanOut::new(
@@ -320,6 +327,7 @@ impl Publisher {
             ));
             let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
             let following = Following::live(fan_out, replays, &counters).expect("the first subscriptions have room");
+            public_stream = Some(following.place());
             let reader = authority.authenticate(&Credentials::Anonymous).await;
             if let Err(refused) = &reader {
                 warn!(%refused, "nothing is public: the public endpoints stay silent");
@@ -330,7 +338,7 @@ impl Publisher {
                 fan_out: ring.clone(),
             };
             public = Some(tokio::spawn(behind_look_ups.run(drain_public.clone())));
-            let shared = share(ring, None, new_epoch(), Arc::default());
+            let shared = share(Outlet::Public, ring, None, new_epoch(), Arc::default());
             publishing_public.extend(publish_public.into_iter().map(|listener| (listener, shared.clone())));
         }
         for (listener, shared) in publishing.chain(publishing_public) {
@@ -347,6 +355,17 @@ impl Publisher {
             closing: closing.clone(),
         };
         let posts = Posts::new(&to_journal, &producers, config.http.max_body);
+        let mut stages = None;
+        if !http.is_empty() {
+            let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
+            let counting = Counting {
+                following: Following::live(fan_out, replays, &counters).expect("the first subscriptions have room"),
+                reader: authority.public(),
+                counters: counters.clone(),
+            };
+            stages = Some(tokio::spawn(counting.run(drain.clone())));
+        }
+        let database = config.journal.as_ref().map(|journal| journal.path.clone());
         let second_port = Http::new(http::Parts {
             authority,
             epoch,
@@ -354,7 +373,12 @@ impl Publisher {
             replays: shared.replays.clone(),
             counters: counters.clone(),
             health,
-            open: Arc::default(),
+            measured: Measured {
+                started,
+                oldest: shared.oldest.clone(),
+                database: database.clone(),
+                public_stream,
+            },
             posts,
             timelines: Semaphore::new(http::TIMELINES),
             retention: config.journal.as_ref().map(|journal| journal.retention),
@@ -382,7 +406,6 @@ impl Publisher {
             listeners.spawn(async move { doors.accept(listener, SocketType::Pull, serve).await });
         }
         let mut explaining = explainer.map(|explainer| {
-            let database = config.journal.map(|journal| journal.path);
             let explain = Explain::new(explainer, shared.fan_out.clone(), database, to_journal.clone());
             producers.spawn(explain.run())
         });
@@ -393,6 +416,7 @@ impl Publisher {
             () = shutdown.cancelled() => {}
             ended = ended_early(&mut writer) => return Err(ended),
             () = panicked(&mut explaining) => return Err(FatalError::Panicked("explainer")),
+            () = panicked(&mut stages) => return Err(FatalError::Panicked("count of stages")),
             () = panicked(&mut public) => return Err(FatalError::Panicked("stream of public events")),
         }
         info!("ending: no new connections, reading what producers already sent");

@@ -35,6 +35,7 @@ use crate::fan_out::FanOut;
 use crate::fan_out::matching::{Interests, Signal};
 use crate::fan_out::ring::{Found, Reader};
 use crate::history::History;
+use crate::metrics::outlet::{Outlet, Place};
 use crate::replay::{EncodedSnapshot, Page, PageRequest, ReplayError, Replays, Resume};
 
 /// With `@seq`, the head is told this often.
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     /// None without a journal.
     pub(crate) replays: Option<Arc<Replays>>,
     pub(crate) epoch: Epoch,
+    pub(crate) outlet: Outlet,
     /// The oldest number in the journal.
     pub(crate) oldest: Arc<AtomicU64>,
     pub(crate) counters: Arc<Counters>,
@@ -133,6 +135,7 @@ pub(crate) struct Subscriber {
     interests: Interests,
     signal: Arc<Signal>,
     reader: Arc<Reader>,
+    place: Arc<Place>,
     outgoing: Outgoing,
     position: Position,
     stage: Stage,
@@ -154,6 +157,8 @@ impl Subscriber {
     pub(crate) fn new(shared: Arc<Shared>, stream: Stream, peer: Peer) -> Subscriber {
         let now = Instant::now();
         let (batch, head) = shared.fan_out.now();
+        let place = Place::new(shared.fan_out.clone());
+        shared.counters.outlets.of(shared.outlet).join(&place);
         Subscriber {
             decoder: Decoder::new(shared.limits.clone()),
             inbound: peer.leftover,
@@ -162,6 +167,7 @@ impl Subscriber {
             interests: Interests::default(),
             signal: Arc::default(),
             reader: shared.fan_out.ring().join(),
+            place,
             outgoing: Outgoing::default(),
             position: Position::new(batch, 0, head),
             stage: Stage::Settling(Settling::new(now)),
@@ -202,6 +208,13 @@ impl Subscriber {
             let took = self.outgoing.took_something();
             if took {
                 self.shared.fan_out.ring().took(&self.reader);
+                let outlet = self.shared.counters.outlets.of(self.shared.outlet);
+                outlet.delivered.add(self.outgoing.take_delivered());
+            }
+            if wait.idle {
+                self.place.is_up_to_date();
+            } else {
+                self.place.is_at(self.position.sequence);
             }
             if wait.idle || took {
                 self.heartbeat.on_write_progress(now.into_std());

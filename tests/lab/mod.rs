@@ -17,6 +17,7 @@
 mod cli;
 mod disk;
 mod events_of;
+mod exposition;
 mod http;
 mod in_process;
 mod message;
@@ -36,6 +37,7 @@ use tempfile::TempDir;
 pub use self::cli::{CLOSED_PORT, Cli, Ended, RunningCli};
 pub use self::disk::{fill, own_disk};
 pub use self::events_of::{PlainPublisher, push_events_of};
+pub use self::exposition::{Exposition, Family, Sample};
 pub use self::http::{Answer, EventStream, HttpClient, SseEvent};
 pub use self::in_process::RunningPublisher;
 pub use self::message::{Message, captured, version_1};

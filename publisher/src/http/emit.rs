@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Extension, FromRequestParts as _, State};
@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admitted, admit};
 use crate::authority::Reader;
+use crate::counters::Counters;
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Http, Problem};
@@ -144,7 +145,7 @@ pub(crate) async fn post(
     let admitted = {
         let _turn = http.posts.bodies.acquire().await.map_err(|_| ended())?;
         let body = http.posts.read(&head.headers, body).await?;
-        admitted(&body, &reader, limit)?
+        admitted(&body, &reader, limit, &http.counters)?
     };
     http.counters.received.add(admitted.messages.len() as u64);
     let ids: Vec<EventId> = admitted.messages.iter().map(|message| message.id).collect();
@@ -213,13 +214,17 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Checks everything before anything is taken.
-fn admitted(body: &[u8], reader: &Reader, limit: usize) -> Result<Admitted, Problem> {
+fn admitted(body: &[u8], reader: &Reader, limit: usize, counters: &Counters) -> Result<Admitted, Problem> {
     let posted = read(body)?;
     let (mut bytes, mut ends) = (BytesMut::new(), Vec::with_capacity(posted.len()));
     let mut known: HashMap<EventId, (u32, u32)> = HashMap::new();
     let username = reader.name().unwrap_or_default();
     for (place, posted) in posted.iter().enumerate() {
-        let wrong = |refusal: Refusal| bad(format!("event {place}: {refusal}"));
+        let wrong = |refusal: Refusal| {
+            counters.received.add(1);
+            counters.refused.add(&refusal);
+            bad(format!("event {place}: {refusal}"))
+        };
         let uuid = posted.uuid.clone().unwrap_or_else(|| new_id().to_string());
         let datetime = posted.datetime.clone();
         let datetime = datetime.unwrap_or_else(|| datetime_text(Timestamp::now()));
@@ -291,8 +296,9 @@ async fn hand_in(http: &Http, admitted: Admitted, from: IpAddr) -> Result<(Statu
         Next::Journal(journal) => journal,
         Next::FanOut(fan_out) => {
             let count = admitted.messages.len() as u64;
+            let began = Instant::now();
             let last = fan_out.publish_unkept(admitted.events());
-            http.counters.published.add(count);
+            http.counters.published_within(began.elapsed(), count);
             let numbers = (last + 1 - count..=last).map(|seq| (seq, false));
             return Ok((StatusCode::ACCEPTED, numbers.collect()));
         }

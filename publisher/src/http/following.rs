@@ -11,6 +11,7 @@ use crate::fan_out::FanOut;
 use crate::fan_out::batch::Batch;
 use crate::fan_out::matching::{Signal, SubscriptionsFull};
 use crate::fan_out::ring::Found;
+use crate::metrics::outlet::{Outlet, Place};
 use crate::replay::{ReplayError, Replays, Resume};
 use crate::subscriber::position::{Position, Standing};
 
@@ -39,6 +40,8 @@ pub(crate) struct Following {
     signal: Arc<Signal>,
     position: Position,
     in_ring: bool,
+    place: Arc<Place>,
+    outlet: Option<Outlet>,
 }
 
 impl Drop for Following {
@@ -64,7 +67,27 @@ impl Following {
             signal,
             position: Position::new(batch, 0, sequence),
             in_ring: true,
+            place: Place::new(fan_out.clone()),
+            outlet: None,
         })
+    }
+
+    /// How far it is, for others to see.
+    pub(crate) fn place(&self) -> Arc<Place> {
+        self.place.clone()
+    }
+
+    /// Is a subscriber of this outlet from now on.
+    pub(crate) fn joins(&mut self, outlet: Outlet) {
+        self.counters.outlets.of(outlet).join(&self.place);
+        self.outlet = Some(outlet);
+    }
+
+    /// So many events were written to the subscriber.
+    pub(crate) fn delivered(&self, events: usize) {
+        if let Some(outlet) = self.outlet {
+            self.counters.outlets.of(outlet).delivered.add(events as u64);
+        }
     }
 
     /// Goes to the place right after a cursor, but to none whose event was received before `earliest` (µs since 1970).
@@ -104,22 +127,28 @@ impl Following {
                 false => (0, events),
             },
         );
+        self.place.is_at(self.position.sequence);
     }
 
     /// Everything up to this number is behind.
     pub(crate) fn covers(&mut self, sequence: u64) {
         self.position.covers(sequence);
+        self.place.is_at(self.position.sequence);
     }
 
     /// What comes next, as soon as there is something. It comes again until it is told to be behind. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Next, ReplayError> {
         loop {
+            self.place.is_at(self.position.sequence);
             if self.in_ring {
                 // Before the ring is read, so that what comes after the last batch is told.
                 self.signal.take();
                 let mut batches = Vec::new();
                 match self.fan_out.ring().read(self.position.batch, 1, &mut batches) {
-                    Found::UpToDate => self.signal.told().await,
+                    Found::UpToDate => {
+                        self.place.is_up_to_date();
+                        self.signal.told().await;
+                    }
                     Found::Batches => {
                         if let Some(batch) = batches.pop() {
                             return Ok(Next::Batch(batch, self.position.message));

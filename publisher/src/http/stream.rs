@@ -36,6 +36,7 @@ use crate::http::following::{Following, Next};
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Gap, Http, Problem};
+use crate::metrics::outlet::Outlet;
 use crate::replay::ReplayError;
 use crate::visible::{sees_all, visible, visible_of};
 
@@ -126,7 +127,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
 
 async fn run(http: Http, connection: Connection, mut sending: Sending) {
     http.counters.event_streams.add(1);
-    let _open = http.open.event_stream();
+    sending.following.joins(Outlet::Sse);
     let (reader, chunks) = (sending.reader.clone(), sending.chunks.clone());
     // Each branch ends the stream, so that none needs to be taken up again.
     let end = tokio::select! {
@@ -234,6 +235,7 @@ impl Sending {
             let behind = within.clamp((from + 1).min(count), count);
             self.pending
                 .extend_from_slice(&blocks.bytes[start..blocks.start_of(behind)]);
+            self.following.delivered(behind - from);
             return self.following.passed(batch, behind);
         }
         let wanted: Vec<usize> = (from..count).filter(|message| self.wants(batch, *message)).collect();
@@ -254,6 +256,7 @@ impl Sending {
             }
             self.pending
                 .extend_from_slice(&blocks.bytes[blocks.start_of(*message)..blocks.start_of(message + 1)]);
+            self.following.delivered(1);
         }
         self.following.passed(batch, behind);
     }
@@ -282,6 +285,7 @@ impl Sending {
                 Kind::of(&event.topic),
                 &record.to_json_line(),
             );
+            self.following.delivered(1);
             self.following.covers(event.seq);
             if self.pending.len() >= CHUNK {
                 match self.chunks.try_send(self.pending.split().freeze()) {

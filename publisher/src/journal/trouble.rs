@@ -101,7 +101,7 @@ impl JournalWriter {
                     }
                     Known::Repeat => self.counters.repeated.add(1),
                     Known::Conflict => {
-                        self.counters.refused.add(1);
+                        self.counters.refused.add(&Refusal::UuidConflict);
                         let reason = Refusal::UuidConflict.reason();
                         self.state
                             .rejections
@@ -113,7 +113,8 @@ impl JournalWriter {
             if count == 0 {
                 continue;
             }
-            self.counters.published.add(count);
+            let us = u64::try_from(jiff::Timestamp::now().as_microsecond() - submission.received_us).unwrap_or(0);
+            self.counters.published_within(Duration::from_micros(us), count);
             self.counters.unnumbered.add(count);
             let Trouble {
                 waiting, bytes, lost, ..

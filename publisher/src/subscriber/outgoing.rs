@@ -38,6 +38,8 @@ pub(crate) struct Outgoing {
     rest: BytesMut,
     /// The peer's window took something since it was last asked.
     took: bool,
+    /// Events that went out, or whose rest waits here, since it was last asked.
+    delivered: u64,
     scratch: Scratch,
 }
 
@@ -83,6 +85,11 @@ impl Outgoing {
     /// Whether the peer's window took something since the last call.
     pub(crate) fn took_something(&mut self) -> bool {
         std::mem::take(&mut self.took)
+    }
+
+    /// Events that went out since the last call.
+    pub(crate) fn take_delivered(&mut self) -> u64 {
+        std::mem::take(&mut self.delivered)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,6 +152,7 @@ impl Outgoing {
             for (piece, bytes) in self.scratch.pieces.iter().zip(&pieces) {
                 if left >= bytes.len() {
                     left -= bytes.len();
+                    self.delivered += (piece.last + 1 - piece.first) as u64;
                     continue;
                 }
                 whole = false;
@@ -159,6 +167,7 @@ impl Outgoing {
                 } else {
                     at
                 };
+                self.delivered += (next - piece.first) as u64;
                 position.move_to(batches, (piece.batch, next));
                 break;
             }
@@ -293,11 +302,13 @@ impl Outgoing {
                 sent += n;
             }
             if sent == encoded.len() {
+                self.delivered += marks.len() as u64;
                 position.move_to(batches, (index + 1, 0));
                 continue;
             }
             let at = marks.partition_point(|mark| mark.end <= sent);
             let start = if at == 0 { 0 } else { marks[at - 1].end };
+            self.delivered += at as u64 + u64::from(start < sent);
             if start < sent {
                 self.rest.extend_from_slice(&encoded[sent..marks[at].end]);
                 position.move_to(batches, (index, marks[at].next));
@@ -320,6 +331,7 @@ impl Outgoing {
                 None => return Ok(Written::Blocked),
             }
         }
+        self.delivered += page.marks.len() as u64;
         Ok(Written::All)
     }
 
@@ -328,6 +340,7 @@ impl Outgoing {
     pub(crate) fn keep_rest(&mut self, page: &Page) -> Option<u64> {
         let whole = page.marks.partition_point(|mark| mark.end <= page.sent);
         let start = if whole == 0 { 0 } else { page.marks[whole - 1].end };
+        self.delivered += whole as u64 + u64::from(start < page.sent);
         if start < page.sent {
             self.rest
                 .extend_from_slice(&page.bytes[page.sent..page.marks[whole].end]);

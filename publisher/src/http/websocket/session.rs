@@ -18,6 +18,7 @@ use crate::authority::{Reader, Subject};
 use crate::fan_out::batch::Batch;
 use crate::http::following::{Following, Next};
 use crate::http::{Connection, Http};
+use crate::metrics::outlet::Outlet;
 use crate::replay::ReplayError;
 use crate::visible::{sees_all, visible};
 
@@ -110,12 +111,12 @@ impl Session {
             stream,
             deflated,
         } = self;
-        let following = match Following::live(&http.fan_out, http.replays.as_ref(), &http.counters) {
+        let mut following = match Following::live(&http.fan_out, http.replays.as_ref(), &http.counters) {
             Ok(following) => following,
             Err(_) => return,
         };
         http.counters.websockets.add(1);
-        let _open = http.open.websocket();
+        following.joins(Outlet::WebSocket);
         let (mut from, write) = stream.into_split();
         let (pongs, waiting) = mpsc::channel(PONGS);
         let mut client = ClientFrames::default();
@@ -298,7 +299,9 @@ impl Sending {
         if self.sees_all {
             let behind = self.out.write(&frames.bytes, frames.start_of(from), &frames.ends)?;
             // Those before `from` are counted too, since their ends lie before the start.
-            self.following.passed(batch, behind.max(from));
+            let behind = behind.max(from);
+            self.following.delivered(behind - from);
+            self.following.passed(batch, behind);
             return Ok(());
         }
         let asked = (from..batch.messages.len()).map(|message| {
@@ -311,6 +314,7 @@ impl Sending {
             chosen.push(message, frames);
         }
         let behind = self.out.write(&chosen.bytes, 0, &chosen.ends)?;
+        self.following.delivered(behind);
         let passed = match chosen.messages.get(behind) {
             Some(next) => *next,
             None => batch.messages.len(),
@@ -335,6 +339,7 @@ impl Sending {
                 let message = [&*event.topic, &*uuid, &*event.sent, &*event.user, &*event.data];
                 let frames = TextFrames::of(std::iter::once(message), self.deflated);
                 self.out.rest.extend_from_slice(&frames.bytes);
+                self.following.delivered(1);
             }
             self.following.covers(event.seq);
             self.out.write_rest().await?;
