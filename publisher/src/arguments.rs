@@ -123,9 +123,10 @@ pub struct Arguments {
     pub explain_token_file: Option<PathBuf>,
 
     /// Who decides what a reader of the HTTP port may see: `open`, nobody, everyone sees all; `tokens`, the file of
-    /// tokens; `lava`, LAVA, which is asked with the reader's own token.
-    #[arg(long, value_name = "KIND", default_value = "open")]
-    pub authority: AuthorityKind,
+    /// tokens; `lava`, LAVA, which is asked with the reader's own token. Default: `lava` with --lava, otherwise `open`,
+    /// which a port that is open to the network takes only if it is said.
+    #[arg(long, value_name = "KIND")]
+    pub authority: Option<AuthorityKind>,
 
     /// The file of tokens: readers, workers, and who may hand in events over HTTP. Read again when it changes.
     /// --new-token makes an entry.
@@ -214,6 +215,11 @@ pub enum ArgumentError {
     /// The token's file cannot be used.
     #[error("--explain-token-file: {0}")]
     ExplainToken(#[source] IdentityError),
+    /// Nobody said who may see what at an address that others reach.
+    #[error(
+        "--http {0}: whoever reaches it would see private jobs; say who may see what: --lava URI, or --authority tokens --tokens FILE, or --authority open"
+    )]
+    OpenToTheNetwork(SocketAddr),
     /// `--authority tokens` without its file.
     #[error("--authority tokens needs its file: --tokens FILE")]
     NoTokens,
@@ -300,7 +306,17 @@ impl Arguments {
 
     fn authority(&self) -> Result<AuthorityConfig, ArgumentError> {
         let tokens = self.tokens.clone();
-        Ok(match (self.authority, &self.lava) {
+        let network = self.http.iter().find_map(|http| match http {
+            Http::At(address) if !address.ip().is_loopback() => Some(*address),
+            _ => None,
+        });
+        let kind = match (self.authority, &self.lava, network) {
+            (Some(kind), ..) => kind,
+            (None, Some(_), _) => AuthorityKind::Lava,
+            (None, None, Some(address)) => return Err(ArgumentError::OpenToTheNetwork(address)),
+            (None, None, None) => AuthorityKind::Open,
+        };
+        Ok(match (kind, &self.lava) {
             (AuthorityKind::Tokens, None) => AuthorityConfig::Tokens {
                 tokens: tokens.ok_or(ArgumentError::NoTokens)?,
             },
@@ -397,7 +413,7 @@ mod tests {
     #[test]
     fn the_second_port_is_where_it_is_said_or_nowhere() {
         let listen = |http: &str| {
-            parse(&["--no-journal", "--http", http])
+            parse(&["--no-journal", "--authority", "open", "--http", http])
                 .unwrap()
                 .config(1024)
                 .unwrap()
@@ -448,7 +464,10 @@ mod tests {
         assert!(error("--authority tokens").contains("--tokens <FILE>"));
         assert!(error("--authority lava").contains("--lava <URI>"));
         assert!(error("--administrator ada").contains("--lava <URI>"));
-        assert!(error("--lava http://l/").contains("say --authority lava too"));
+        assert!(error("--authority open --lava http://l/").contains("say --authority lava too"));
+        assert!(matches!(config("--lava http://l/"), Ok(AuthorityConfig::Lava(_))));
+        assert!(error("--http *:8001").contains("0.0.0.0:8001: whoever reaches it would see private jobs"));
+        assert!(matches!(config("--http *:8001 --authority open"), Ok(AuthorityConfig::Open { .. })));
         let tokens = config("--tokens t --authority tokens").unwrap();
         assert!(matches!(tokens, AuthorityConfig::Tokens { tokens } if tokens.ends_with("t")));
         let line = "--authority lava --lava https://l/RPC2 --administrator ada --administrator bob";

@@ -79,13 +79,11 @@ impl WebSocket {
 
     /// How the server ends it.
     pub async fn closed(&mut self) -> Option<CloseFrame> {
-        loop {
-            match self.frame().await {
-                Some(Ok(Frame::Close(close))) => return close,
-                Some(Ok(frame)) => panic!("not the end: {frame:?}"),
-                Some(Err(error)) => panic!("{error}"),
-                None => return None,
-            }
+        match self.frame().await {
+            Some(Ok(Frame::Close(close))) => close,
+            Some(Ok(frame)) => panic!("not the end: {frame:?}"),
+            Some(Err(error)) => panic!("{error}"),
+            None => None,
         }
     }
 }

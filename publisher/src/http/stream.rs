@@ -102,7 +102,6 @@ pub(crate) async fn open(
         stalled: http.stalled_timeout,
         following,
         filter,
-        sees_all: sees_all(&reader),
         reader,
         epoch: http.epoch,
     };
@@ -179,7 +178,6 @@ struct Sending {
     following: Following,
     filter: Filter,
     reader: Reader,
-    sees_all: bool,
     epoch: Epoch,
 }
 
@@ -229,7 +227,7 @@ impl Sending {
     async fn take_batch(&mut self, batch: &Arc<Batch>, from: usize) {
         let blocks = batch.sse(self.epoch);
         let count = batch.messages.len();
-        if self.sees_all && self.filter.is_empty() {
+        if sees_all(&self.reader) && self.filter.is_empty() {
             let start = blocks.start_of(from);
             let within = blocks.ends.partition_point(|end| *end as usize <= start + CHUNK);
             let behind = within.clamp((from + 1).min(count), count);
@@ -239,7 +237,7 @@ impl Sending {
             return self.following.passed(batch, behind);
         }
         let wanted: Vec<usize> = (from..count).filter(|message| self.wants(batch, *message)).collect();
-        let shown = if self.sees_all {
+        let shown = if sees_all(&self.reader) {
             vec![true; wanted.len()]
         } else {
             let asked = wanted.iter().map(|message| {

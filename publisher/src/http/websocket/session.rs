@@ -128,7 +128,6 @@ impl Session {
                 stalled: http.stalled_timeout,
             },
             following,
-            sees_all: sees_all(&reader),
             reader: reader.clone(),
             deflated,
         };
@@ -249,7 +248,6 @@ struct Sending {
     out: Out,
     following: Following,
     reader: Reader,
-    sees_all: bool,
     deflated: bool,
 }
 
@@ -296,7 +294,7 @@ impl Sending {
 
     async fn send_batch(&mut self, batch: &Arc<Batch>, from: usize) -> Result<(), End> {
         let frames = batch.text_frames(self.deflated);
-        if self.sees_all {
+        if sees_all(&self.reader) {
             let behind = self.out.write(&frames.bytes, frames.start_of(from), &frames.ends)?;
             // Those before `from` are counted too, since their ends lie before the start.
             let behind = behind.max(from);
