@@ -350,4 +350,53 @@ async fn a_private_job_leaves_by_no_way_out() {
             );
         }
     }
+
+    // Objects and timelines: whoever may not see one gets what he gets of one that does not exist.
+    for who in Who::PEOPLE {
+        for way in ["jobs/", "timeline/", "timeline/job/"] {
+            let (status, shown) = scene.get(who, &format!("/api/v1/{way}{}", scene.private)).await;
+            if who.sees_the_secret() {
+                assert!(
+                    status == 200 && shown.contains(SECRET),
+                    "{way}, {who:?}: {status} {shown}"
+                );
+            } else {
+                let unknown = scene.get(who, &format!("/api/v1/{way}999998")).await;
+                assert_eq!((status, shown), unknown, "{way}, {who:?}");
+                assert_eq!(status, 404, "{way}, {who:?}");
+            }
+        }
+        for way in [
+            "devices/qemu-01",
+            "timeline/device/qemu-01",
+            "timeline/qemu-01",
+            "status",
+            "openapi.json",
+        ] {
+            let (status, shown) = scene.get(who, &format!("/api/v1/{way}")).await;
+            assert_eq!(status, 200, "{way}, {who:?}: {shown}");
+            assert!(
+                who.sees_the_secret() || !shown.contains(SECRET),
+                "{way}, {who:?}: {shown}"
+            );
+            assert!(who == Who::Root || !shown.contains(UNBOUND), "{way}, {who:?}: {shown}");
+        }
+        let (status, shown) = scene.get(who, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(
+            who.sees_the_secret() || !shown.contains(SECRET),
+            "metrics, {who:?}: {shown}"
+        );
+        assert!(
+            who == Who::Root || !shown.contains(UNBOUND),
+            "metrics, {who:?}: {shown}"
+        );
+        let (status, _) = scene.get(who, "/api/v1/rejected").await;
+        let expected = match who {
+            Who::Root => 200,
+            Who::Anonymous => 401,
+            _ => 403,
+        };
+        assert_eq!(status, expected, "rejected, {who:?}");
+    }
 }

@@ -467,7 +467,10 @@ mod tests {
         assert!(error("--authority open --lava http://l/").contains("say --authority lava too"));
         assert!(matches!(config("--lava http://l/"), Ok(AuthorityConfig::Lava(_))));
         assert!(error("--http *:8001").contains("0.0.0.0:8001: whoever reaches it would see private jobs"));
-        assert!(matches!(config("--http *:8001 --authority open"), Ok(AuthorityConfig::Open { .. })));
+        assert!(matches!(
+            config("--http *:8001 --authority open"),
+            Ok(AuthorityConfig::Open { .. })
+        ));
         let tokens = config("--tokens t --authority tokens").unwrap();
         assert!(matches!(tokens, AuthorityConfig::Tokens { tokens } if tokens.ends_with("t")));
         let line = "--authority lava --lava https://l/RPC2 --administrator ada --administrator bob";
