@@ -138,7 +138,7 @@ async fn a_place_that_is_not_known_is_said() {
     assert_eq!(answer["gap"]["reason"], "unknown_cursor");
     assert_eq!(answer["events"].as_array().unwrap().len(), 3);
     let answer = client.get(&format!("/api/v1/events?reverse&after={unknown}")).await;
-    answer.problem(410);
+    answer.problem(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +158,7 @@ async fn what_cannot_be_understood_is_refused() {
     ] {
         client.get(&format!("/api/v1/events?{query}")).await.problem(400);
     }
-    let many = "device=a&".repeat(33);
+    let many = "device=~a&".repeat(9);
     client.get(&format!("/api/v1/events?{many}")).await.problem(400);
     client.get("/api/v1/nothing").await.problem(404);
     let wrong = client.request("DELETE", "/api/v1/events");

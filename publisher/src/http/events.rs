@@ -83,7 +83,7 @@ pub(crate) async fn list(
         .await?;
     if page.is_lost {
         return Err(Problem::new(
-            StatusCode::GONE,
+            StatusCode::NOT_FOUND,
             "the event of this cursor is not known here: begin anew",
         ));
     }
