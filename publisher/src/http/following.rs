@@ -39,6 +39,8 @@ pub(crate) struct Following {
     signal: Arc<Signal>,
     position: Position,
     in_ring: bool,
+    /// Behind this number something is missing that had none.
+    gap: Option<(u64, GapReason)>,
 }
 
 impl Drop for Following {
@@ -64,6 +66,7 @@ impl Following {
             signal,
             position: Position::new(batch, 0, sequence),
             in_ring: true,
+            gap: None,
         })
     }
 
@@ -114,6 +117,9 @@ impl Following {
     /// What comes next, as soon as there is something. It comes again until it is told to be behind. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Next, ReplayError> {
         loop {
+            if let Some((_, reason)) = self.gap.take_if(|(after, _)| *after <= self.position.sequence) {
+                return Ok(Next::Gap(reason));
+            }
             if self.in_ring {
                 // Before the ring is read, so that what comes after the last batch is told.
                 self.signal.take();
@@ -188,6 +194,7 @@ impl Following {
             self.position.covers(pruned);
             return Ok(Some(Next::Gap(GapReason::Expired)));
         }
+        self.gap = page.gap.map(|reason| (page.after, reason));
         Ok(Some(Next::Events(page.events, page.after)))
     }
 }
