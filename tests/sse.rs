@@ -120,6 +120,20 @@ async fn what_cannot_be_had_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_recorded_is_said_at_its_place() {
+    let lab = Lab::new().journal().http();
+    let sent: Vec<Message> = (0..10).map(Message::test_event).collect();
+    lab.with_a_gap(&sent, 6);
+    let publisher = lab.start().await;
+    let path = format!("/api/v1/stream?after={}", sent[0].uuid());
+    let mut stream = publisher.client().stream(&path, None).await;
+    assert_eq!(uuids(&stream.take(5).await), sent_uuids(&sent[1..6]));
+    let gap = stream.next().await.unwrap();
+    assert_eq!((&*gap.event, &gap.data["reason"]), ("gap", &"not_recorded".into()));
+    assert_eq!(uuids(&stream.take(4).await), sent_uuids(&sent[6..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_larger_than_a_chunk_comes_whole() {
     let publisher = Lab::new().journal().http().start().await;
     let mut stream = publisher.client().stream("/api/v1/stream", None).await;

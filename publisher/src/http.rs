@@ -1,6 +1,7 @@
 //! The second port: WebSocket, probes and what else speaks HTTP.
 
 mod addresses;
+mod answer;
 mod emit;
 mod events;
 pub(crate) mod following;

@@ -69,6 +69,8 @@ pub(crate) struct Rows {
     pub(crate) after: u64,
     /// The last number that was pruned before it could be read, if any was.
     pub(crate) expired: Option<u64>,
+    /// Behind the last of them something is missing that had no number.
+    pub(crate) gap: Option<GapReason>,
 }
 
 /// Where a cursor leads.
@@ -158,10 +160,13 @@ impl Replays {
     /// The next events after a number, up to another one, and up to about so many bytes.
     pub(crate) async fn events(&self, after: u64, upto: u64, bytes: usize) -> Result<Rows, ReplayError> {
         self.ask(move |reader| {
+            let gap = reader.gaps(after + 1)?.into_iter().find(|gap| gap.after_seq <= upto);
+            let upto = gap.as_ref().map_or(upto, |gap| gap.after_seq);
             let mut rows = Rows {
                 events: Vec::new(),
                 after,
                 expired: expired(reader, after)?,
+                gap: None,
             };
             let mut read = 0;
             rows.after = reader.scan(after, upto, |row| {
@@ -175,6 +180,9 @@ impl Replays {
             if read < bytes {
                 rows.after = rows.after.max(upto);
             }
+            rows.gap = gap
+                .filter(|gap| gap.after_seq == rows.after)
+                .map(|gap| GapReason::from_text(&gap.reason));
             Ok(rows)
         })
         .await

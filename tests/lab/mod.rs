@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lava_publisher::{AuthorityConfig, Config};
-use lavabus_store::Reader;
+use lavabus_store::{Journal, NewEvent, NewGap, Options, Reader};
 use tempfile::TempDir;
 
 pub use self::cli::{CLOSED_PORT, Cli, Ended, RunningCli};
@@ -139,6 +139,38 @@ impl Lab {
     /// The journal's file.
     pub fn database(&self) -> PathBuf {
         self.config.journal.as_ref().expect("a lab with a journal").path.clone()
+    }
+
+    /// Writes these events into the journal, with something missing that was not recorded behind the first `before`.
+    pub fn with_a_gap(&self, events: &[Message], before: usize) {
+        let mut journal = Journal::open(self.database(), &Options::default()).unwrap();
+        for (number, message) in events.iter().enumerate() {
+            let mut group = journal.group().unwrap();
+            if number == before {
+                let (from_us, to_us, count) = (0, 0, Some(3));
+                let (reason, lab) = ("not_recorded", "");
+                let gap = NewGap {
+                    from_us,
+                    to_us,
+                    count,
+                    reason,
+                    lab,
+                };
+                group.record_gap(&gap).unwrap();
+            }
+            let event = NewEvent {
+                id: &message.uuid().parse().unwrap(),
+                received_us: 0,
+                topic: message.topic(),
+                sent: message.text(2),
+                user: message.text(3),
+                data: message.text(4),
+                lab: "",
+            };
+            group.append(&event).unwrap();
+            group.commit().unwrap();
+        }
+        journal.close().unwrap();
     }
 
     /// All that the journal has, in the order of the numbers, which begin with 1 and have no holes.

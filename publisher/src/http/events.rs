@@ -3,10 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Extension, State};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use lavabus_protocol::filter::{Candidate, Filter};
 use lavabus_protocol::{Cursor, Epoch, GapReason, Position};
 use lavabus_store::{Event, EventRow, Reader, StoreError};
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
-use crate::http::{Gap, Http, Problem};
+use crate::http::{Connection, Gap, Http, Problem, answer};
 use crate::replay;
 use crate::visible::visible_of;
 
@@ -23,7 +22,7 @@ const USUAL: usize = 100;
 /// and the largest number.
 const MOST: usize = 1000;
 /// A page ends behind the event with which it has so many bytes.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 256 * 1024;
 /// So many events are looked at for one page, so that a filter that matches little delays nobody.
 const LOOKED_AT: u64 = 10_000;
 /// A page ends when it was asked for so long who may see its events.
@@ -71,6 +70,7 @@ struct Page {
 /// `GET /api/v1/events`.
 pub(crate) async fn list(
     State(http): State<Http>,
+    Extension(connection): Extension<Connection>,
     Visitor(reader): Visitor,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -83,7 +83,7 @@ pub(crate) async fn list(
         .await?;
     if page.is_lost {
         return Err(Problem::new(
-            StatusCode::GONE,
+            StatusCode::NOT_FOUND,
             "the event of this cursor is not known here: begin anew",
         ));
     }
@@ -128,7 +128,7 @@ pub(crate) async fn list(
         body.push_str(&format!(",\"gap\":{}", gap.to_json()));
     }
     body.push('}');
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(answer::json(&http, &connection, body))
 }
 
 /// An event of the journal as a filter looks at it.
@@ -168,6 +168,10 @@ fn page(journal: &Reader, question: &Question, epoch: Epoch, head: u64) -> Resul
     if first > last {
         return Ok(page);
     }
+    // Something is missing there that had no number: the next page begins with saying so.
+    let gap = journal.gaps(first)?.into_iter().map(|gap| gap.after_seq);
+    let gap = gap.filter(|after| !question.reverse && *after <= last).min();
+    last = gap.unwrap_or(last);
     let (mut bytes, mut reached) = (0, 0);
     let mut looked_at = 0;
     let visit = |row: EventRow<'_>| {
@@ -189,6 +193,6 @@ fn page(journal: &Reader, question: &Question, epoch: Epoch, head: u64) -> Resul
         journal.scan(first - 1, last, visit)?;
         last
     };
-    page.reached = (reached != 0 && reached != end).then_some(reached);
+    page.reached = (reached != 0 && (reached != end || gap.is_some())).then_some(reached);
     Ok(page)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Following {
     in_ring: bool,
     place: Arc<Place>,
     outlet: Option<Outlet>,
+    /// Behind this number something is missing that had none.
+    gap: Option<(u64, GapReason)>,
 }
 
 impl Drop for Following {
@@ -69,6 +71,7 @@ impl Following {
             in_ring: true,
             place: Place::new(fan_out.clone()),
             outlet: None,
+            gap: None,
         })
     }
 
@@ -140,6 +143,9 @@ impl Following {
     pub(crate) async fn next(&mut self) -> Result<Next, ReplayError> {
         loop {
             self.place.is_at(self.position.sequence);
+            if let Some((_, reason)) = self.gap.take_if(|(after, _)| *after <= self.position.sequence) {
+                return Ok(Next::Gap(reason));
+            }
             if self.in_ring {
                 // Before the ring is read, so that what comes after the last batch is told.
                 self.signal.take();
@@ -217,6 +223,7 @@ impl Following {
             self.position.covers(pruned);
             return Ok(Some(Next::Gap(GapReason::Expired)));
         }
+        self.gap = page.gap.map(|reason| (page.after, reason));
         Ok(Some(Next::Events(page.events, page.after)))
     }
 }

@@ -1,14 +1,13 @@
 //! `GET /api/v1/status` and `rejected`: how the publisher is.
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Extension, State};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
-use crate::http::{Http, Problem};
+use crate::http::{Connection, Http, Problem, answer};
 
 /// Refused messages of an answer, unless another number is asked for,
 const USUAL: usize = 20;
@@ -45,6 +44,7 @@ pub(crate) async fn status(
 /// `GET /api/v1/rejected`.
 pub(crate) async fn rejected(
     State(http): State<Http>,
+    Extension(connection): Extension<Connection>,
     Visitor(reader): Visitor,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -61,5 +61,5 @@ pub(crate) async fn rejected(
     let messages = http.replays()?.ask(move |journal| journal.rejected(limit)).await?;
     let messages: Vec<String> = messages.iter().map(|message| message.to_json()).collect();
     let body = format!("{{\"rejected\":[{}]}}", messages.join(","));
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(answer::json(&http, &connection, body))
 }

@@ -19,6 +19,7 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::body::Frame;
@@ -43,8 +44,10 @@ use crate::visible::{sees_all, visible, visible_of};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Proxies that buffer answers are asked not to.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// About so many bytes go out at a time.
+/// About so many bytes go out at a time,
 const CHUNK: usize = 16 * 1024;
+/// and of so many batches more than one at most.
+const BATCHES: usize = 64;
 /// A comment goes out when nothing else did for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// At the publisher's end a client has so long to take what was published before.
@@ -196,18 +199,39 @@ impl Sending {
     async fn turn(&mut self) -> Result<(), End> {
         self.send_pending().await?;
         let before = self.following.sequence();
-        match tokio::time::timeout(KEEP_ALIVE, self.following.next()).await {
-            Err(_) => self.pending.extend_from_slice(COMMENT),
-            Ok(next) => match next? {
-                Next::Batch(batch, from) => self.take_batch(&batch, from).await,
-                Next::Events(events, upto) => self.take_events(events, upto).await?,
-                Next::Gap(reason) => {
-                    let gap = Gap::new(self.epoch, before + 1, self.following.sequence(), reason);
-                    push_gap(&mut self.pending, &gap);
-                }
-            },
+        let Ok(next) = tokio::time::timeout(KEEP_ALIVE, self.following.next()).await else {
+            self.pending.extend_from_slice(COMMENT);
+            return Ok(());
+        };
+        let mut is_ring = self.take(before, next?).await?;
+        // What is there already goes out with it: under load that is fewer and larger writes.
+        for _ in 0..BATCHES {
+            if !is_ring || self.pending.len() >= CHUNK {
+                break;
+            }
+            let before = self.following.sequence();
+            match self.following.next().now_or_never() {
+                None => break,
+                Some(next) => is_ring = self.take(before, next?).await?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether there may be more at once.
+    async fn take(&mut self, before: u64, next: Next) -> Result<bool, End> {
+        match next {
+            Next::Batch(batch, from) => {
+                self.take_batch(&batch, from).await;
+                return Ok(true);
+            }
+            Next::Events(events, upto) => self.take_events(events, upto).await?,
+            Next::Gap(reason) => {
+                let gap = Gap::new(self.epoch, before + 1, self.following.sequence(), reason);
+                push_gap(&mut self.pending, &gap);
+            }
+        }
+        Ok(false)
     }
 
     /// Cancel-safe.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Extension, State};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use lavabus_store::question::timeline::{Story, Subject, timeline};
 use lavabus_store::{Event, RefKind};
@@ -13,7 +12,7 @@ use lavabus_store::{Event, RefKind};
 use crate::authority::Reader;
 use crate::http::parameters::{Name, Parameters};
 use crate::http::visitor::Visitor;
-use crate::http::{Http, Problem};
+use crate::http::{Connection, Http, Problem, answer};
 use crate::visible::visible_of;
 
 /// Timelines that are made at a time: each holds up to 64 MiB.
@@ -26,6 +25,7 @@ const USUAL_US: i64 = 24 * 3_600 * 1_000_000;
 /// `GET /api/v1/timeline/ID`.
 pub(crate) async fn show(
     State(http): State<Http>,
+    Extension(connection): Extension<Connection>,
     Visitor(reader): Visitor,
     Name(id): Name,
     mut parameters: Parameters,
@@ -89,7 +89,7 @@ pub(crate) async fn show(
     let body = made
         .await
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect; it is in the log"))?;
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(answer::json(&http, &connection, body))
 }
 
 /// A job, a request or a run ends, so all of it is shown; of anything else a day.
