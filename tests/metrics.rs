@@ -156,7 +156,8 @@ async fn slow_readers_show_their_lag_and_have_everything_in_the_end() {
         .journal()
         .http()
         .configure(|config| {
-            config.ring_bytes = 256 * 1024;
+            // They block in the ring, and go on in the journal.
+            config.ring_bytes = 8 * 1024 * 1024;
             config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()];
         })
         .start()
@@ -171,7 +172,7 @@ async fn slow_readers_show_their_lag_and_have_everything_in_the_end() {
     publisher.subscribers(3).await;
     publisher.websockets(1).await;
     let push = StockPush::connect(publisher.intake());
-    // More than the windows of both ends and the ring hold.
+    // More than the windows of both ends hold, and the ring.
     let padding = "x".repeat(4_000);
     let sent: Vec<Message> = (0..5_000)
         .map(|number| {
