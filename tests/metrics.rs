@@ -32,6 +32,15 @@ fn stage(data: serde_json::Value) -> Message {
     Message::sent_at(jiff::Timestamp::now(), "stage", &data)
 }
 
+/// A file with the token `one`, of a reader.
+fn token(lab: &Lab, more: &str) -> std::path::PathBuf {
+    let path = lab.folder().join("tokens.yaml");
+    let sha256 = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let entry = format!("- name: prometheus\n  sha256: {sha256}\n  role: reader\n  {more}\n");
+    std::fs::write(&path, entry).unwrap();
+    path
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_of_an_event_is_counted() {
     let publisher = Lab::new().journal().http().start().await;
@@ -147,7 +156,8 @@ async fn slow_readers_show_their_lag_and_have_everything_in_the_end() {
         .journal()
         .http()
         .configure(|config| {
-            config.ring_bytes = 256 * 1024;
+            // They block in the ring, and go on in the journal.
+            config.ring_bytes = 8 * 1024 * 1024;
             config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()];
         })
         .start()
@@ -162,9 +172,9 @@ async fn slow_readers_show_their_lag_and_have_everything_in_the_end() {
     publisher.subscribers(3).await;
     publisher.websockets(1).await;
     let push = StockPush::connect(publisher.intake());
-    // More than the windows of both ends and the ring hold.
+    // More than the windows of both ends hold, and the ring.
     let padding = "x".repeat(4_000);
-    let sent: Vec<Message> = (0..8_000)
+    let sent: Vec<Message> = (0..5_000)
         .map(|number| {
             let data = serde_json::json!({"message": padding, "job": 1995, "number": number});
             Message::sent_at(jiff::Timestamp::now(), "event", &data)
@@ -206,18 +216,48 @@ async fn slow_readers_show_their_lag_and_have_everything_in_the_end() {
     }
 }
 
+/// What is posted is counted as what producers push.
+#[tokio::test(flavor = "multi_thread")]
+async fn posted_events_are_counted_too() {
+    let lab = Lab::new().journal().http();
+    let tokens = Some(token(&lab, "emit: [event]"));
+    let publisher = lab
+        .configure(|config| config.authority = AuthorityConfig::Open { tokens })
+        .start()
+        .await;
+    let client = HttpClient::new(publisher.http()).with_token("one");
+    let event = |uuid: &str, message: &str| {
+        serde_json::json!({"topic": "org.example.lab.event", "uuid": uuid, "datetime": "2026-11-21T05:01:05+00:00",
+            "data": {"message": message}})
+    };
+    let uuid = lab::version_1(jiff::Timestamp::now()).to_string();
+    for (posted, status) in [
+        (event(&uuid, "one"), 201),
+        (event(&uuid, "one"), 201),
+        (event(&uuid, "another"), 409),
+        (serde_json::json!([event(&uuid, "one"), event(&uuid, "another")]), 409),
+        (event("no UUID", "one"), 400),
+    ] {
+        let answer = client.post("/api/v1/events", &posted).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let told = scrape(&publisher).await;
+    for (name, labels, expected) in [
+        ("lavabus_events_published_total", &[][..], 1.0),
+        ("lavabus_events_dropped_total", &[("reason", "repeated")], 1.0),
+        ("lavabus_events_refused_total", &[("reason", "uuid_conflict")], 2.0),
+        ("lavabus_events_refused_total", &[("reason", "bad_uuid")], 1.0),
+        ("lavabus_event_latency_seconds_count", &[], 1.0),
+    ] {
+        assert_eq!(told.value(name, labels), expected, "{name} {labels:?}");
+    }
+}
+
 /// What a service tells of is counted; who may not see the stages does not learn of the service.
 #[tokio::test(flavor = "multi_thread")]
 async fn stages_are_counted_by_service_for_those_who_may_see_them() {
     let lab = Lab::new().journal().http();
-    let tokens = lab.folder().join("tokens.yaml");
-    // The token is `one`.
-    let entry = "\
-- name: prometheus
-  sha256: 7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed
-  role: reader
-";
-    std::fs::write(&tokens, entry).unwrap();
+    let tokens = token(&lab, "emit: []");
     let publisher = lab
         .configure(|config| config.authority = AuthorityConfig::Tokens { tokens })
         .start()

@@ -287,30 +287,29 @@ impl Publisher {
             tasks: tasks.clone(),
         };
 
-        let share =
-            |outlet, fan_out: Arc<FanOut>, replays: Option<Arc<Replays>>, epoch: Epoch, oldest: Arc<AtomicU64>| {
-                Arc::new(Shared {
-                    fan_out,
-                    replays,
-                    epoch,
-                    outlet,
-                    oldest,
-                    counters: counters.clone(),
-                    history: History {
-                        networks: config.history_from.clone(),
-                        resume_window: config.resume_window,
-                    },
-                    limits: Limits {
-                        frame: MAX_SUBSCRIPTION_MESSAGE,
-                        message: MAX_SUBSCRIPTION_MESSAGE,
-                        command: MAX_SUBSCRIPTION_MESSAGE,
-                        skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
-                        ..config.limits.clone()
-                    },
-                    heartbeat: config.heartbeat.clone(),
-                    max_subscriptions: config.max_subscriptions,
-                })
-            };
+        let share = |outlet, fan_out, replays, epoch, oldest| {
+            Arc::new(Shared {
+                fan_out,
+                replays,
+                epoch,
+                outlet,
+                oldest,
+                counters: counters.clone(),
+                history: History {
+                    networks: config.history_from.clone(),
+                    resume_window: config.resume_window,
+                },
+                limits: Limits {
+                    frame: MAX_SUBSCRIPTION_MESSAGE,
+                    message: MAX_SUBSCRIPTION_MESSAGE,
+                    command: MAX_SUBSCRIPTION_MESSAGE,
+                    skip: MAX_SUBSCRIPTION_MESSAGE as u64 * 2,
+                    ..config.limits.clone()
+                },
+                heartbeat: config.heartbeat.clone(),
+                max_subscriptions: config.max_subscriptions,
+            })
+        };
         let shared = share(Outlet::ZeroMq, fan_out, replays, epoch, oldest);
         let (drain, drain_public) = (CancellationToken::new(), CancellationToken::new());
         let publishing = publish.into_iter().map(|listener| (listener, shared.clone()));

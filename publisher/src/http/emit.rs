@@ -220,9 +220,12 @@ fn admitted(body: &[u8], reader: &Reader, limit: usize, counters: &Counters) -> 
     let mut known: HashMap<EventId, (u32, u32)> = HashMap::new();
     let username = reader.name().unwrap_or_default();
     for (place, posted) in posted.iter().enumerate() {
-        let wrong = |refusal: Refusal| {
+        let count = |refusal: &Refusal| {
             counters.received.add(1);
-            counters.refused.add(&refusal);
+            counters.refused.add(refusal);
+        };
+        let wrong = |refusal: Refusal| {
+            count(&refusal);
             bad(format!("event {place}: {refusal}"))
         };
         let uuid = posted.uuid.clone().unwrap_or_else(|| new_id().to_string());
@@ -249,6 +252,7 @@ fn admitted(body: &[u8], reader: &Reader, limit: usize, counters: &Counters) -> 
         if let Some((first, last)) = known.insert(envelope.uuid, (start, end))
             && bytes[first as usize..last as usize] != bytes[start as usize..end as usize]
         {
+            count(&Refusal::UuidConflict);
             return Err(conflict(&[place]));
         }
     }
