@@ -148,7 +148,7 @@ async fn who_does_not_read_delays_nobody_and_is_closed() {
     let publisher = Lab::new()
         .journal()
         .http()
-        .configure(|config| config.heartbeat.stalled_timeout = Duration::from_millis(700))
+        .configure(|config| config.heartbeat.stalled_timeout = Duration::from_secs(5))
         .start()
         .await;
     let mut lazy = TcpStream::connect(publisher.http()).await.unwrap();

@@ -134,6 +134,11 @@ impl SseEvent {
 impl EventStream {
     /// The next event, or none if the stream has ended.
     pub async fn next(&mut self) -> Option<SseEvent> {
+        // Comments come for ever.
+        tokio::time::timeout(LONG, self.read()).await.expect("an event")
+    }
+
+    async fn read(&mut self) -> Option<SseEvent> {
         loop {
             if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
                 let mut event = SseEvent {
@@ -159,8 +164,7 @@ impl EventStream {
                 }
                 continue;
             }
-            let chunk = tokio::time::timeout(LONG, self.response.chunk()).await;
-            match chunk.expect("an event").unwrap() {
+            match self.response.chunk().await.unwrap() {
                 None => return None,
                 Some(chunk) => self.text.extend_from_slice(&chunk),
             }

@@ -144,10 +144,11 @@ impl Lab {
     /// Writes these events into the journal, with something missing that was not recorded behind the first `before`.
     pub fn with_a_gap(&self, events: &[Message], before: usize) {
         let mut journal = Journal::open(self.database(), &Options::default()).unwrap();
+        let received_us = jiff::Timestamp::now().as_microsecond();
         for (number, message) in events.iter().enumerate() {
             let mut group = journal.group().unwrap();
             if number == before {
-                let (from_us, to_us, count) = (0, 0, Some(3));
+                let (from_us, to_us, count) = (received_us, received_us, Some(3));
                 let (reason, lab) = ("not_recorded", "");
                 let gap = NewGap {
                     from_us,
@@ -160,7 +161,7 @@ impl Lab {
             }
             let event = NewEvent {
                 id: &message.uuid().parse().unwrap(),
-                received_us: 0,
+                received_us,
                 topic: message.topic(),
                 sent: message.text(2),
                 user: message.text(3),
