@@ -8,7 +8,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::{LONG, Lab, Message, RawSub, StockPush, StockSub};
+use lab::{LONG, Lab, Message, RawSub, StockPush, StockSub, WebSocket};
 use lava_publisher::{FatalError, Publisher};
 use libzmq_peer::SocketOption;
 use nix::sys::signal::Signal;
@@ -18,9 +18,11 @@ const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_1_an_event_about_an_unknown_object_stops_all_later_events() {
-    let publisher = Lab::new().journal().start().await;
+    let publisher = Lab::new().journal().http().start().await;
     let sub = StockSub::connect(publisher.publish(), &[""]);
+    let mut web_socket = WebSocket::connect(publisher.http(), &[]).await;
     publisher.subscribers(1).await;
+    publisher.websockets(1).await;
     let push = StockPush::connect(publisher.intake());
     let unknown = [
         Message::device("deleted-device", "Running"),
@@ -30,7 +32,9 @@ async fn row_1_an_event_about_an_unknown_object_stops_all_later_events() {
     for (round, message) in unknown.iter().enumerate() {
         let later = Message::test_event(round as u64);
         push.send_all([message, &later]);
-        assert_eq!([sub.next(), sub.next()], [message.clone(), later]);
+        let expected = [message.clone(), later];
+        assert_eq!([sub.next(), sub.next()], expected);
+        assert_eq!(web_socket.take(2).await, expected);
     }
     publisher.stop().await;
 }
@@ -92,20 +96,24 @@ fn odd() -> Vec<Message> {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_2_one_malformed_message_ends_forwarding_silently() {
     for lab in [Lab::new(), Lab::new().journal()] {
-        let publisher = lab.start().await;
+        let publisher = lab.http().start().await;
         let sub = StockSub::connect(publisher.publish(), &[""]);
+        let mut web_socket = WebSocket::connect(publisher.http(), &[]).await;
         publisher.subscribers(1).await;
+        publisher.websockets(1).await;
         let push = StockPush::connect(publisher.intake());
         let malformed = malformed();
         for (round, (what, message)) in malformed.iter().enumerate() {
             let next = Message::test_event(round as u64);
             push.send_all([message, &next]);
             assert_eq!(sub.next(), next, "after {what}");
+            assert_eq!(web_socket.next().await, next, "after {what}");
             assert_eq!(publisher.counters().refused.get(), round as u64 + 1, "{what}");
         }
         for message in odd() {
             push.send(&message);
             assert_eq!(sub.next(), message);
+            assert_eq!(web_socket.next().await, message);
         }
         assert!(publisher.health().is_ready());
         assert_eq!(publisher.counters().refused.get(), malformed.len() as u64);
