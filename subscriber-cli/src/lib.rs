@@ -62,6 +62,7 @@ mod jq;
 mod lines;
 pub mod listen;
 pub mod mock;
+mod outlet;
 mod own_data;
 mod python_json;
 pub mod query;

@@ -77,11 +77,17 @@ fn read(reader: &Reader) -> Result<Report, StoreError> {
 
 /// Whether a publisher answers there: a whole handshake, not only a connection.
 async fn ask(bus: &Bus) -> BusReport {
-    let connected = SubConnection::connect(&bus.endpoint, &ConnectOptions::default(), CONNECT).await;
+    let error = match bus.endpoint() {
+        Some(endpoint) => {
+            let connected = SubConnection::connect(endpoint, &ConnectOptions::default(), CONNECT).await;
+            connected.err().map(|error| error.to_string())
+        }
+        None => Some("only publish endpoints are looked at beside a database".to_owned()),
+    };
     BusReport {
-        endpoint: bus.endpoint.to_string(),
-        answers: connected.is_ok(),
-        error: connected.err().map(|error| error.to_string()),
+        endpoint: bus.address.to_string(),
+        answers: error.is_none(),
+        error,
     }
 }
 

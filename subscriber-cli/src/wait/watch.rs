@@ -15,10 +15,10 @@ use super::inquiry::{self, Inquiry, Said};
 use super::report::Report;
 use super::tracker::{Object, Source, Tracker};
 use super::trust::{Proof, Trust};
-use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::Outlet;
 
 /// Between the channels and the wait. They wait when it is full.
 const AHEAD: usize = 1024;
@@ -39,7 +39,7 @@ pub(crate) struct Patience {
 /// Where events and answers come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
-    pub(crate) bus: Option<Bus>,
+    pub(crate) bus: Option<Outlet>,
     /// The bus was guessed from the server's address: the WebSocket may take its place.
     pub(crate) is_bus_guessed: bool,
     pub(crate) server: Option<Server>,
