@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use lavabus_protocol::filter::Filter;
-use lavabus_protocol::{Cursor, EventId, GapReason, Position, Record, SnapshotScope, SubscriptionOption};
+use lavabus_protocol::{Cursor, EventId, GapReason, Kind, Position, Record, SnapshotScope, SubscriptionOption};
 use reqwest::Response;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::event::new_event;
 use crate::patience::Patience;
 use crate::place::Place;
 use crate::recent::Recent;
@@ -21,6 +22,8 @@ use crate::update::{Cause, Update};
 
 /// A publisher sends a comment every 15 s; one that is silent for so long hangs.
 const SILENCE: Duration = Duration::from_secs(45);
+/// What is not known is asked for again after this time.
+const ONCE_MORE: Duration = Duration::from_secs(1);
 /// Events of one page of the past: the most that a publisher gives.
 const PAGE: usize = 1000;
 /// All that is kept: a UUID that no event has.
@@ -36,7 +39,8 @@ pub struct StreamOptions {
     pub filter: Filter,
     /// Go on after this event. `None`, the default: with what happens from now on.
     pub after: Option<Cursor>,
-    /// Begin with the states of these objects.
+    /// Begin with the states of these objects: each as an event of now that was never sent, without a cursor. They are asked
+    /// for when the stream is open. [`SnapshotScope::All`] cannot be had.
     pub snapshots: Vec<SnapshotScope>,
     /// At this time tell how far the publisher is, too; otherwise only after each connection.
     pub head_at: Option<Instant>,
@@ -66,6 +70,8 @@ enum State {
     Connecting(Asked<Opened>),
     /// The stream is open and waits; what was before it comes first, by pages.
     Past(Asked<Page>, Box<Live>),
+    /// The stream is open and waits; the states of objects come first.
+    Snapshot(Asked<Option<Record>>, Box<Live>),
     Live(Box<Live>),
     Ended,
 }
@@ -76,12 +82,15 @@ struct Opened {
     /// It begins behind this position; `None` without a journal, or if the publisher did not say.
     behind: Option<Position>,
     has_journal: bool,
+    /// There was no event yet.
+    is_empty: bool,
 }
 
 struct Live {
     response: Response,
     parser: Parser,
     behind: Option<Position>,
+    has_journal: bool,
     heard: Instant,
 }
 
@@ -99,6 +108,8 @@ pub struct EventStream {
     told: VecDeque<Update>,
     place: Place,
     recent: Recent,
+    /// Objects whose states were not told yet.
+    open_snapshots: VecDeque<SnapshotScope>,
     patience: Patience,
     is_up_told: bool,
     /// The cursor that was asked for stands for everything: that nobody knows it is no gap.
@@ -114,6 +125,7 @@ impl EventStream {
             told: VecDeque::new(),
             place: Place::new(options.after),
             recent: Recent::default(),
+            open_snapshots: options.snapshots.iter().cloned().collect(),
             patience: Patience::new(options.connect_timeout, options.max_outage),
             is_up_told: false,
             expects_unknown: false,
@@ -148,6 +160,10 @@ impl EventStream {
                 State::Past(asking, _) => {
                     let page = asking.as_mut().await;
                     self.on_page(page)?;
+                }
+                State::Snapshot(asking, _) => {
+                    let state = asking.as_mut().await;
+                    self.on_state(state)?;
                 }
                 State::Live(live) => {
                     let silence = live.heard + SILENCE;
@@ -201,6 +217,7 @@ impl EventStream {
                 response: port.stream(&query, after, within).await?,
                 behind,
                 has_journal: !matches!(head, Head::NoJournal),
+                is_empty: matches!(head, Head::Empty),
             })
         })
     }
@@ -223,11 +240,16 @@ impl EventStream {
                 reason: GapReason::NoJournal,
             });
         }
-        self.expects_unknown = resume.is_none();
+        self.expects_unknown = resume.is_none_or(|place| place == BEGINNING);
+        if opened.is_empty && resume.is_none() {
+            // What comes during an outage is all that there is.
+            self.place = Place::new(Some(BEGINNING));
+        }
         let live = Box::new(Live {
             response: opened.response,
             parser: Parser::default(),
             behind: opened.behind,
+            has_journal: opened.has_journal,
             heard: Instant::now(),
         });
         let is_there = |place: Cursor| place.position.is_some() && place.position == opened.behind;
@@ -278,7 +300,7 @@ impl EventStream {
     }
 
     /// All before the stream was told.
-    fn on_past_told(&mut self, mut live: Box<Live>) {
+    fn on_past_told(&mut self, live: Box<Live>) {
         if let Some(head) = live.behind {
             self.place.on_head(head, Some(head));
             self.told.push_back(Update::Head {
@@ -288,8 +310,41 @@ impl EventStream {
                 position: Some(head),
             });
         }
+        self.ask_or_live(live);
+    }
+
+    /// Asks for the state of the next object, since the stream is open: what happens meanwhile comes by it.
+    fn ask_or_live(&mut self, mut live: Box<Live>) {
         live.heard = Instant::now();
-        self.state = State::Live(live);
+        let is_known = live.has_journal;
+        self.state = match self.open_snapshots.front().filter(|_| is_known) {
+            Some(scope) => State::Snapshot(Box::pin(state(self.port.clone(), scope.clone())), live),
+            None => State::Live(live),
+        };
+    }
+
+    fn on_state(&mut self, state: Result<Option<Record>, PortError>) -> Result<(), SubscriptionError> {
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => return self.on_lost(error),
+        };
+        let State::Snapshot(_, live) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Ok(());
+        };
+        if let Some(scope) = self.open_snapshots.pop_front() {
+            let count = u64::from(state.is_some());
+            self.told.extend(state.map(|record| Update::Event {
+                record,
+                position: None,
+                in_snapshot: true,
+            }));
+            self.told.push_back(Update::SnapshotEnd {
+                subscription: SubscriptionOption::Snapshot(scope).to_string(),
+                count,
+            });
+        }
+        self.ask_or_live(live);
+        Ok(())
     }
 
     fn on_message(&mut self, message: Message) {
@@ -383,6 +438,7 @@ impl fmt::Debug for EventStream {
         let state = match self.state {
             State::Connecting(_) => "connecting",
             State::Past(..) => "reading the past",
+            State::Snapshot(..) => "asking for states",
             State::Live(_) => "connected",
             State::Ended => "ended",
         };
@@ -440,7 +496,62 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-#[expect(dead_code, reason = "snapshots follow")]
-fn snapshot_text(scope: &SnapshotScope) -> String {
-    SubscriptionOption::Snapshot(scope.clone()).to_string()
+/// The state of an object, as an event of now; `None` if the publisher does not know it, or does not show it.
+async fn state(port: SecondPort, scope: SnapshotScope) -> Result<Option<Record>, PortError> {
+    let SnapshotScope::One { kind, id } = &scope else {
+        return Ok(None);
+    };
+    let path = match kind {
+        Kind::Testjob => "jobs",
+        Kind::Device => "devices",
+        _ => "workers",
+    };
+    let mut answer = port.get_json(&[path, id], &[]).await;
+    if matches!(answer, Err(PortError::NotFound { .. })) {
+        // Its first event may be on its way.
+        tokio::time::sleep(ONCE_MORE).await;
+        answer = port.get_json(&[path, id], &[]).await;
+    }
+    let object = match answer {
+        Ok(object) => object,
+        Err(PortError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let data = |names: &[(&str, &str)]| {
+        let members = names.iter().filter_map(|(theirs, ours)| {
+            let value = object.get(theirs).filter(|value| !value.is_null())?;
+            Some(((*ours).to_owned(), value.clone()))
+        });
+        Value::Object(members.collect()).to_string()
+    };
+    let data = match kind {
+        Kind::Testjob => data(&[
+            ("job", "job"),
+            ("sub_id", "sub_id"),
+            ("state", "state"),
+            ("health", "health"),
+            ("submitter", "submitter"),
+            ("description", "description"),
+            ("device", "device"),
+            ("device_type", "device_type"),
+            ("worker", "worker"),
+            ("submitted", "submit_time"),
+            ("started", "start_time"),
+            ("ended", "end_time"),
+        ]),
+        Kind::Device => data(&[
+            ("device", "device"),
+            ("device_type", "device_type"),
+            ("worker", "worker"),
+            ("job", "job"),
+            ("state", "state"),
+            ("health", "health"),
+        ]),
+        _ => data(&[("worker", "hostname"), ("state", "state"), ("health", "health")]),
+    };
+    let event = new_event(&format!("lava.{kind}"), "lavaserver", &data);
+    event.map(Some).map_err(|refusal| PortError::NoPublisher {
+        status: 200,
+        excerpt: refusal.to_string(),
+    })
 }

@@ -38,6 +38,8 @@ pub(crate) enum Heard {
         record: Record,
         in_snapshot: bool,
     },
+    /// The state of an object, as the publisher told when it was asked.
+    Answer(Record),
     /// The publisher has told all that it has, up to now.
     CaughtUp,
     /// The snapshot that this subscription asked for is complete.
@@ -93,7 +95,7 @@ pub(crate) async fn hear_bus(bus: Outlet, wanted: Wanted, heard: Sender<Heard>) 
             Ok(update) => {
                 expects_unknown &= !matches!(update, Update::Event { .. });
                 let is_lost = matches!(&update, Update::Gap { reason, .. } if is_lost(reason));
-                let told = tell(update);
+                let told = tell(update, bus.second_port().is_some());
                 if is_lost && !wanted.is_stream && !wanted.snapshots.is_empty() {
                     // What is there now is what counts: it is asked for again.
                     sleep(ANEW.saturating_sub(begun.elapsed())).await;
@@ -136,14 +138,18 @@ fn is_plain(reason: &GapReason) -> bool {
     matches!(reason, GapReason::Other(text) if text == "plain_publisher")
 }
 
-fn tell(update: Update) -> Option<Heard> {
+/// `is_answer`: a snapshot tells the states of now, and no events.
+fn tell(update: Update, is_answer: bool) -> Option<Heard> {
     Some(match update {
         Update::Event {
             record, in_snapshot, ..
-        } => Heard::Event {
-            channel: Channel::Bus,
-            record,
-            in_snapshot,
+        } => match is_answer && in_snapshot {
+            true => Heard::Answer(record),
+            false => Heard::Event {
+                channel: Channel::Bus,
+                record,
+                in_snapshot,
+            },
         },
         Update::Head {
             head,
