@@ -70,6 +70,7 @@ pub mod question;
 mod reader_gone;
 pub mod record;
 pub mod rejected;
+mod remote;
 pub mod results;
 mod run;
 #[cfg(test)]

@@ -19,6 +19,8 @@ const ANSWER_LIMIT: usize = 64 << 20;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// A publisher takes no more clauses in one request,
 const CLAUSES: usize = 32;
+/// no more regular expressions among them,
+const EXPRESSIONS: usize = 8;
 /// nor, with room for the rest of a request's head, more bytes of them.
 const CLAUSE_BYTES: usize = 4096;
 
@@ -335,7 +337,8 @@ pub fn filter_query(filter: &Filter) -> Vec<(String, String)> {
     let query: Vec<(String, String)> = query.collect();
     // Up to three bytes each, as they are written in an address.
     let bytes: usize = query.iter().map(|(name, value)| 3 * (name.len() + value.len())).sum();
-    match query.len() <= CLAUSES && bytes <= CLAUSE_BYTES {
+    let expressions = query.iter().filter(|(_, value)| value.starts_with('~')).count();
+    match query.len() <= CLAUSES && expressions <= EXPRESSIONS && bytes <= CLAUSE_BYTES {
         true => query,
         false => Vec::new(),
     }
