@@ -158,7 +158,12 @@ async fn from_port(
         match next(stream, bus, context).await? {
             Step::Event(record, _) => early.push(record),
             Step::Head { head, .. } => break Some(head),
-            Step::Plain => break None,
+            Step::Plain => {
+                context.notice(format_args!(
+                    "{bus} cannot go back: only what happens from now on is shown"
+                ));
+                break None;
+            }
         }
     };
     let is_after =

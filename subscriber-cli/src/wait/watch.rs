@@ -581,10 +581,17 @@ impl<'c> Watch<'c> {
             return failure;
         }
         let (what, cause) = self.contact.why(self.trust.is_proven());
-        let hint = match self.sources.server {
-            Some(_) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage",
-            None => {
-                "another --bus ENDPOINT, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+        let beside = self.sources.bus.as_ref().and_then(|outlet| outlet.bus().http_beside());
+        let hint = match (&self.sources.server, beside) {
+            (Some(_), _) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage".to_owned(),
+            (None, Some(url)) => {
+                format!(
+                    "--bus {url} if only its HTTP port is open, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+                )
+            }
+            (None, None) => {
+                "another --bus ADDRESS, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+                    .to_owned()
             }
         };
         Failure::new(Exit::NoConnection, what, cause, hint)
