@@ -40,13 +40,13 @@ pub struct Arguments {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Publish endpoint, tcp://HOST:PORT or ipc:///PATH; repeatable, each may have a name: NAME=ENDPOINT. Otherwise
-    /// that of the identity's server, or tcp://127.0.0.1:5500
+    /// Where events come from: tcp://HOST:PORT, ipc:///PATH, a publisher's http(s)://HOST:8001, or LAVA's ws(s)://HOST;
+    /// repeatable, each may have a name: NAME=ADDRESS. Otherwise that of the identity's server, or tcp://127.0.0.1:5500
     #[arg(
         long,
         global = true,
         env = "LAVABUS_BUS",
-        value_name = "ENDPOINT",
+        value_name = "ADDRESS",
         value_delimiter = ','
     )]
     pub bus: Vec<Bus>,

@@ -101,9 +101,17 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         ));
     };
     local_only(&arguments.to, arguments.yes_really)?;
-    local_only(&bus.endpoint, arguments.yes_really)?;
+    let Some(endpoint) = bus.endpoint() else {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{bus} cannot be measured"),
+            "it is a publisher's HTTP port; what is measured is ZeroMQ",
+            "--bus tcp://HOST:PORT or ipc:///PATH",
+        ));
+    };
+    local_only(endpoint, arguments.yes_really)?;
 
-    let report = Box::pin(measure(&arguments, &bus.endpoint, context)).await?;
+    let report = Box::pin(measure(&arguments, endpoint, context)).await?;
     print(&if as_json {
         report.to_json_line()
     } else {

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::bus::Bus;
+use crate::bus::{Address, Bus};
 use crate::format::Format;
 use crate::sources::IdentityArguments;
 
@@ -14,7 +14,7 @@ use crate::sources::IdentityArguments;
 pub struct Context {
     /// What is still to be done when a signal ends the command.
     pub farewell: Farewell,
-    /// Publish endpoints, at least one.
+    /// Where events come from, at least one.
     pub buses: Vec<Bus>,
     /// Somebody named them; otherwise they are the default.
     pub is_bus_named: bool,
@@ -42,10 +42,10 @@ const DEFAULT_BUS: &str = "tcp://127.0.0.1:5500";
 impl Default for Context {
     /// What counts when nothing is said.
     fn default() -> Context {
-        let endpoint = DEFAULT_BUS.parse().expect("the default is an endpoint");
+        let address: Address = DEFAULT_BUS.parse().expect("the default is an endpoint");
         Context {
             farewell: Farewell::default(),
-            buses: vec![Bus { name: None, endpoint }],
+            buses: vec![Bus { name: None, address }],
             is_bus_named: false,
             identity: IdentityArguments::default(),
             format: None,

@@ -20,7 +20,7 @@ pub(crate) fn open(path: Option<PathBuf>) -> Result<Reader, Failure> {
             Exit::Database,
             "there is no event database",
             "none lies in $STATE_DIRECTORY, /var/lib/lava-publisher or ~/.local/state/lavabus that you may see",
-            "name it with --db PATH, start lava-publisher once to make one, or be a user who may read it",
+            "--db PATH, or `lavabus record` to keep one; query, show job|device|worker, timeline, status, rejected: --bus http://HOST:8001",
         ));
     };
     Reader::open(path).map_err(|error| cannot_open(&error))

@@ -18,6 +18,7 @@ use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::{Outlet, Wanted};
 use crate::sources;
 use crate::status::{as_json, print};
 
@@ -141,7 +142,7 @@ pub async fn run(_arguments: Arguments, context: &Context) -> Result<Exit, Failu
     };
     let of_bus = async {
         match &bus {
-            Some(bus) => look_at_bus(bus, server.is_some()).await,
+            Some(bus) => look_at_bus(bus, server.is_some(), context).await,
             None => Vec::new(),
         }
     };
@@ -278,15 +279,51 @@ async fn look_at_web_socket(server: &Server) -> Finding {
     }
 }
 
+/// A bus over HTTP.
+async fn look_at_port(bus: &Bus, context: &Context) -> Finding {
+    let outlet = match Outlet::of(bus, context, &[]) {
+        Ok(outlet) => outlet,
+        Err(failure) => return Finding::new("bus", Health::Bad, format!("{bus}: {failure}")),
+    };
+    let mut stream = outlet.open(Wanted {
+        connect_timeout: PATIENCE,
+        ..Wanted::default()
+    });
+    let asked = async {
+        loop {
+            match stream.next().await {
+                Ok(Update::Connected { .. }) => return (Health::Good, format!("{bus} answers")),
+                Ok(Update::Disconnected { cause }) => return (Health::Bad, format!("{bus}: {cause}")),
+                Ok(_) => {}
+                Err(SubscriptionError::Refused { reason, .. }) => return (Health::Refused, format!("{bus}: {reason}")),
+                Err(error) => return (Health::Bad, error.to_string()),
+            }
+        }
+    };
+    let late = |_| (Health::Bad, format!("{bus}: no answer within {PATIENCE:?}"));
+    let (health, text) = timeout(PATIENCE, asked).await.unwrap_or_else(late);
+    let finding = Finding::new("bus", health, text);
+    match health {
+        Health::Good => finding,
+        Health::Refused => {
+            finding.next("LAVABUS_TOKEN_FILE with a token that is good there, or -i with the identity whose token is")
+        }
+        _ => finding.next("the address of lava-publisher's --http port, as a reverse proxy shows it"),
+    }
+}
+
 /// The bus, our extension, and what of the past it gives.
-async fn look_at_bus(bus: &Bus, has_server: bool) -> Vec<Finding> {
+async fn look_at_bus(bus: &Bus, has_server: bool, context: &Context) -> Vec<Finding> {
+    let Some(endpoint) = bus.endpoint() else {
+        return vec![look_at_port(bus, context).await];
+    };
     let options = Options {
         prefixes: vec![NO_TOPIC.to_owned()],
         after: Some(cursor_at(Timestamp::UNIX_EPOCH)),
         connect_timeout: PATIENCE,
         ..Options::default()
     };
-    let mut subscription = Subscription::new(bus.endpoint.clone(), options);
+    let mut subscription = Subscription::new(endpoint.clone(), options);
     let asked = async {
         loop {
             match subscription.next().await {

@@ -62,6 +62,7 @@ mod jq;
 mod lines;
 pub mod listen;
 pub mod mock;
+mod outlet;
 mod own_data;
 mod python_json;
 pub mod query;
@@ -69,6 +70,7 @@ pub mod question;
 mod reader_gone;
 pub mod record;
 pub mod rejected;
+mod remote;
 pub mod results;
 mod run;
 #[cfg(test)]

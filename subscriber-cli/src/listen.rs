@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
-use lavabus_client::{Options, Subscription, cursor_at};
+use lavabus_client::cursor_at;
 use lavabus_protocol::time::{TimeError, parse_duration, parse_time};
 use lavabus_protocol::{Cursor, Record};
 use tokio::time::Instant;
@@ -27,6 +27,7 @@ use crate::failure::Failure;
 use crate::filter::FilterArguments;
 use crate::format::{Format, Printer};
 use crate::lines;
+use crate::outlet::{Outlet, Wanted};
 use crate::reader_gone::reader_gone;
 
 /// Print events as they come.
@@ -152,19 +153,25 @@ async fn from_buses(
     delivery: &mut Delivery,
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let mut subscriptions = Vec::new();
-    for bus in &context.buses {
+    let outlets: Vec<Outlet> = context
+        .buses
+        .iter()
+        .map(|bus| Outlet::of(bus, context, &[]))
+        .collect::<Result<_, _>>()?;
+    let mut streams = Vec::new();
+    for outlet in &outlets {
+        let bus = outlet.bus();
         let lab = bus.lab();
         let key = if context.buses.len() == 1 { "" } else { lab.as_str() };
         let past = match arguments.last {
-            Some(_) => Some(past::beginning(&bus.endpoint)),
+            Some(_) => Some(past::beginning(bus)),
             None => arguments.since.map(cursor_at),
         };
         let after = past.or(arguments.after).or_else(|| delivery.cursor(key));
-        subscriptions.push(Subscription::new(bus.endpoint.clone(), options(arguments, after)));
+        streams.push(outlet.open(wanted(arguments, after)));
     }
     if let Some(count) = arguments.last {
-        let found = past::last(count, &mut subscriptions, arguments, selection, context).await?;
+        let found = past::last(count, &outlets, &mut streams, arguments, selection, context).await?;
         for record in found {
             if delivery.print(&record, context)? {
                 return Ok(Exit::Success);
@@ -172,16 +179,18 @@ async fn from_buses(
         }
         delivery.flush()?;
     }
-    follow::follow(subscriptions, arguments, selection, delivery, context).await
+    follow::follow(streams, arguments, selection, delivery, context).await
 }
 
-fn options(arguments: &Arguments, after: Option<Cursor>) -> Options {
-    Options {
-        prefixes: arguments.filter.filter.subscription_prefixes(),
+fn wanted(arguments: &Arguments, after: Option<Cursor>) -> Wanted {
+    let until = arguments.until.map(|until| until.duration_since(Timestamp::now()));
+    Wanted {
+        filter: arguments.filter.filter.clone(),
         after,
+        snapshots: Vec::new(),
+        head_at: until.map(|left| Instant::now() + Duration::try_from(left).unwrap_or_default()),
         connect_timeout: arguments.connect_timeout,
         max_outage: arguments.max_outage,
-        ..Options::default()
     }
 }
 

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use lavabus_client::SecondPort;
 use lavabus_protocol::{Cursor, Filter, Record};
 use lavabus_store::Reader;
 use lavabus_store::question::Selection as Wanted;
@@ -21,6 +22,7 @@ use crate::filter::FilterArguments;
 use crate::format::{Format, Printer};
 use crate::listen::{Selection, time};
 use crate::question::cannot_read;
+use crate::remote;
 
 /// So much is gathered before it is written, in bytes.
 const FULL: usize = 64 * 1024;
@@ -71,19 +73,76 @@ pub struct Arguments {
 ///
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    if let Some(port) = remote::port(arguments.db.as_ref(), context)? {
+        return ask_port(&arguments, context, &port).await;
+    }
     let context = context.clone();
     database::ask(arguments.db.clone(), move |reader| answer(&arguments, &context, reader)).await
 }
 
-fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<Exit, Failure> {
-    let printer = Printer::new(context.format.as_ref().unwrap_or(&Format::Plain), context.color).map_err(|error| {
+fn printer(context: &Context) -> Result<Printer, Failure> {
+    Printer::new(context.format.as_ref().unwrap_or(&Format::Plain), context.color).map_err(|error| {
         Failure::new(
             Exit::Usage,
             "the template cannot be used",
             error,
             "`lavabus query -o json` shows what there is",
         )
-    })?;
+    })
+}
+
+/// The same over HTTP.
+async fn ask_port(arguments: &Arguments, context: &Context, port: &SecondPort) -> Result<Exit, Failure> {
+    let order = Order::of(arguments);
+    let selection = Selection::new(&arguments.filter, None, None)?;
+    let mut output = Output::new(printer(context)?, context);
+    let (mut kept, mut found) = (Vec::new(), 0);
+    remote::select(port, arguments, order.newest_first, |record| {
+        if selection.wants(&record, context) {
+            found += 1;
+            if order.is_turned {
+                kept.push(record);
+            } else if !arguments.count_only {
+                output.print(&record)?;
+            }
+        }
+        Ok(found < order.limit)
+    })
+    .await?;
+    for record in kept.iter().rev() {
+        output.print(record)?;
+    }
+    if arguments.count_only {
+        output.gathered.extend(format!("{found}\n").into_bytes());
+    }
+    output.flush()?;
+    Ok(Exit::Success)
+}
+
+/// In which order events are looked for.
+struct Order {
+    limit: usize,
+    newest_first: bool,
+    /// They are printed the other way round.
+    is_turned: bool,
+}
+
+impl Order {
+    fn of(arguments: &Arguments) -> Order {
+        let is_page_after = arguments.after.is_some() && arguments.before.is_none();
+        let all = arguments.limit == 0 || arguments.count_only;
+        // The newest are found from the end, so where they are printed oldest first they have to be kept meanwhile.
+        let newest_first = if all { arguments.reverse } else { !is_page_after };
+        Order {
+            limit: if all { usize::MAX } else { arguments.limit },
+            newest_first,
+            is_turned: !all && newest_first != arguments.reverse,
+        }
+    }
+}
+
+fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<Exit, Failure> {
+    let printer = printer(context)?;
     // The filter itself is the database's matter.
     let programs = FilterArguments {
         filter: Filter::default(),
@@ -92,12 +151,11 @@ fn answer(arguments: &Arguments, context: &Context, reader: &Reader) -> Result<E
     let programs = Selection::new(&programs, None, None)?;
     let (after, upto) = bounds(arguments, reader)?;
     let epoch = reader.epoch().map_err(cannot_read(reader))?;
-    let is_page_after = arguments.after.is_some() && arguments.before.is_none();
-    let all = arguments.limit == 0 || arguments.count_only;
-    let limit = if all { usize::MAX } else { arguments.limit };
-    // The newest are found from the end, so where they are printed oldest first they have to be kept meanwhile.
-    let newest_first = if all { arguments.reverse } else { !is_page_after };
-    let is_turned = !all && newest_first != arguments.reverse;
+    let Order {
+        limit,
+        newest_first,
+        is_turned,
+    } = Order::of(arguments);
     let mut output = Output::new(printer, context);
     let mut kept = Vec::new();
     let mut found = 0;

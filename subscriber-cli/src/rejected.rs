@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use lavabus_store::{Reader, RejectedMessage};
+use serde_json::Value;
 
 use self::printable::printable;
 use crate::context::Context;
@@ -20,6 +21,7 @@ use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::question::cannot_read;
+use crate::remote;
 use crate::status::{Micros, as_json, print};
 
 /// So much of a frame is shown as text, in characters.
@@ -47,8 +49,20 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let as_json = as_json(context, "rejected")?;
     let limit = arguments.limit;
-    let ask = move |reader: &Reader| reader.rejected(limit).map_err(cannot_read(reader));
-    let messages = database::ask(arguments.db, ask).await?;
+    let messages = match remote::port(arguments.db.as_ref(), context)? {
+        Some(port) => {
+            let query = [remote::parameter("limit", limit.clamp(1, 1_000))];
+            let answer = remote::ask(&port, &["rejected"], &query).await?;
+            let messages = answer.get("rejected").and_then(Value::as_array);
+            let messages = messages.map(|messages| messages.iter().map(remote::rejected_of).collect());
+            let messages: Option<Vec<RejectedMessage>> = messages.unwrap_or_default();
+            messages.ok_or_else(|| remote::unreadable(&port))?
+        }
+        None => {
+            let ask = move |reader: &Reader| reader.rejected(limit).map_err(cannot_read(reader));
+            database::ask(arguments.db, ask).await?
+        }
+    };
     if messages.is_empty() && arguments.limit > 0 {
         context.notice("no refused messages are kept");
     }

@@ -22,6 +22,8 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::question::{DatabaseArguments, Said, ask};
+use crate::remote;
+use crate::status::print;
 use crate::table::{Cell, Table, duration_text};
 
 /// What was not heard of for longer is marked. A day, in µs.
@@ -146,6 +148,21 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         Subject::Devices(list) | Subject::Workers(list) => (list.database.clone(), list.watch),
         Subject::Jobs(jobs) => (jobs.list.database.clone(), jobs.list.watch),
     };
+    let one = match &arguments.subject {
+        Subject::Device(one) => Some(("devices", one.name.clone())),
+        Subject::Worker(one) => Some(("workers", one.name.clone())),
+        Subject::Job(one) => Some((
+            "jobs",
+            JobId::parse(&one.name).map_or(one.name.clone(), |id| id.to_string()),
+        )),
+        _ => None,
+    };
+    if let Some((kind, name)) = one
+        && let Some(port) = remote::port(database.db.as_ref(), context)?
+    {
+        print(&remote::show_one(&port, &[kind, &name], context).await?)?;
+        return Ok(Exit::Success);
+    }
     if is_watched {
         return watch::run(arguments.subject, database, context).await;
     }

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use lavabus_lava::{Environment, Identity, IdentitySources, Server};
+use lavabus_lava::{Environment, Identity, IdentityError, IdentitySources, Server};
 
 use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::Outlet;
 use crate::wait::watch::Sources;
 
 /// LAVA's `EVENT_SOCKET`.
@@ -33,18 +34,20 @@ pub(crate) fn identity(context: &Context) -> Result<Option<Identity>, Failure> {
         name: context.identity.identity.clone(),
         environment: Environment::from_process(),
     };
-    let identity = lavabus_lava::load(&sources).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            "the identity cannot be used",
-            error,
-            "`lavacli identities list`, or LAVABUS_URI, LAVABUS_USERNAME and LAVABUS_TOKEN_FILE",
-        )
-    })?;
+    let identity = lavabus_lava::load(&sources).map_err(|error| cannot_use(&error))?;
     for warning in identity.iter().flat_map(|identity| &identity.warnings) {
         context.notice(format_args!("warning: {warning}"));
     }
     Ok(identity)
+}
+
+pub(crate) fn cannot_use(error: &IdentityError) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        "the identity cannot be used",
+        error,
+        "`lavacli identities list`, or LAVABUS_URI, LAVABUS_USERNAME and LAVABUS_TOKEN_FILE",
+    )
 }
 
 /// The server of an identity.
@@ -63,6 +66,9 @@ pub(crate) fn server(identity: &Identity) -> Result<Server, Failure> {
 pub(crate) fn sources(context: &Context) -> Result<Sources, Failure> {
     let identity = identity(context)?;
     let server = identity.as_ref().map(server).transpose()?;
+    let told = identity
+        .as_ref()
+        .map_or_else(Vec::new, |identity| identity.warnings.clone());
     let Some(identity) = identity.filter(|_| !context.is_bus_named) else {
         let [bus] = context.buses.as_slice() else {
             return Err(Failure::new(
@@ -73,13 +79,14 @@ pub(crate) fn sources(context: &Context) -> Result<Sources, Failure> {
             ));
         };
         return Ok(Sources {
-            bus: Some(bus.clone()),
+            bus: Some(Outlet::of(bus, context, &told)?),
             is_bus_guessed: false,
             server,
         });
     };
+    let bus = guessed_bus(&identity, context);
     Ok(Sources {
-        bus: guessed_bus(&identity, context),
+        bus: bus.map(|bus| Outlet::of(&bus, context, &told)).transpose()?,
         is_bus_guessed: true,
         server,
     })
@@ -97,7 +104,7 @@ pub(crate) fn guessed_bus(identity: &Identity, context: &Context) -> Option<Bus>
         None => format!("tcp://{}:{EVENT_PORT}", identity.uri.host_str()?),
     };
     match endpoint.parse() {
-        Ok(endpoint) => Some(Bus { name: None, endpoint }),
+        Ok(address) => Some(Bus { name: None, address }),
         Err(error) => {
             context.notice(format_args!(
                 "the bus {endpoint} of the identity cannot be used: {error}"

@@ -13,8 +13,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lavabus_client::SecondPort;
 use lavabus_store::{REJECTED_KEPT, Reader, Retention, StoreError};
 use lavabus_zmtp::{ConnectOptions, SubConnection};
+use serde_json::Value;
 
 use self::report::{BusReport, Report};
 use crate::bus::Bus;
@@ -23,7 +25,9 @@ use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
+use crate::format::plain::printable;
 use crate::question::cannot_read;
+use crate::remote;
 
 /// How long a bus may take to answer.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -43,6 +47,14 @@ pub struct Arguments {
 /// [`Failure`] says what failed, the cause, and the next thing to try.
 pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let as_json = as_json(context, "status")?;
+    if let Some(port) = remote::port(arguments.db.as_ref(), context)? {
+        let status = remote::ask(&port, &["status"], &[]).await?;
+        print(&match as_json {
+            true => format!("{status}\n"),
+            false => of_port(&port, &status),
+        })?;
+        return Ok(Exit::Success);
+    }
     let reading = database::ask(arguments.db, |reader| read(reader).map_err(cannot_read(reader)));
     let answering = async {
         let mut buses = Vec::new();
@@ -63,6 +75,36 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     Ok(Exit::Success)
 }
 
+/// What a publisher says of itself, a line each.
+fn of_port(port: &SecondPort, status: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut lines = format!("publisher   {}\n", port.base());
+    let names = [
+        "version",
+        "ready",
+        "journal",
+        "epoch",
+        "head",
+        "oldest",
+        "events",
+        "size",
+        "retention",
+        "rejected",
+        "gaps",
+        "projection",
+    ];
+    for name in names {
+        if let Some(value) = status.get(name) {
+            lines += &format!("{name:12}{}\n", printable(&text(value)));
+        }
+    }
+    lines
+}
+
 fn read(reader: &Reader) -> Result<Report, StoreError> {
     let status = reader.status()?;
     let mut reasons = BTreeMap::new();
@@ -77,11 +119,17 @@ fn read(reader: &Reader) -> Result<Report, StoreError> {
 
 /// Whether a publisher answers there: a whole handshake, not only a connection.
 async fn ask(bus: &Bus) -> BusReport {
-    let connected = SubConnection::connect(&bus.endpoint, &ConnectOptions::default(), CONNECT).await;
+    let error = match bus.endpoint() {
+        Some(endpoint) => {
+            let connected = SubConnection::connect(endpoint, &ConnectOptions::default(), CONNECT).await;
+            connected.err().map(|error| error.to_string())
+        }
+        None => Some("only publish endpoints are looked at beside a database".to_owned()),
+    };
     BusReport {
-        endpoint: bus.endpoint.to_string(),
-        answers: connected.is_ok(),
-        error: connected.err().map(|error| error.to_string()),
+        endpoint: bus.address.to_string(),
+        answers: error.is_none(),
+        error,
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
+use lavabus_client::SecondPort;
 use lavabus_store::question::timeline::{MOST_EVENTS, Subject, timeline};
 use lavabus_store::question::{Mentions, UNREAD_EVENTS};
 use lavabus_store::{Reader, RefKind};
@@ -21,7 +22,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::listen::time;
+use crate::outlet::port_failure;
 use crate::question::cannot_read;
+use crate::remote;
 use crate::status::print;
 
 /// Show what happened to a job, a device, a request …, in order, and what came of it
@@ -48,6 +51,10 @@ pub struct Arguments {
     #[arg(long, value_name = "LAB")]
     pub lab: Option<String>,
 
+    /// Print the timeline's address at the publisher that --bus http(s)://… names, and end
+    #[arg(long)]
+    pub url: bool,
+
     /// The database; otherwise the one at the usual place
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,
@@ -73,11 +80,58 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
             ));
         }
     };
+    let port = remote::port(arguments.db.as_ref(), context)?;
+    if arguments.url {
+        let Some(port) = port else {
+            return Err(Failure::new(
+                Exit::Usage,
+                "there is no address to link to",
+                "a timeline is shown by a publisher's HTTP port, and none is named",
+                format!("`lavabus timeline {} --url --bus http://HOST:8001`", arguments.id),
+            ));
+        };
+        print(&format!("{}\n", port.url(&["timeline", &arguments.id])))?;
+        return Ok(Exit::Success);
+    }
+    if let Some(port) = port {
+        return ask_port(&arguments, style, context, &port).await;
+    }
     let context = context.clone();
     database::ask(arguments.db.clone(), move |reader| {
         answer(&arguments, style, &context, reader)
     })
     .await
+}
+
+/// The same over HTTP.
+async fn ask_port(arguments: &Arguments, style: Style, context: &Context, port: &SecondPort) -> Result<Exit, Failure> {
+    if arguments.last.is_some() || arguments.previous.is_some() || arguments.lab.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--last, --previous and --lab need a database",
+            "over HTTP a publisher tells one timeline at a time",
+            "without them, or --db PATH (`lavabus record` keeps one)",
+        ));
+    }
+    let query: Vec<(String, String)> = arguments
+        .since
+        .map(|since| remote::parameter("since", since))
+        .into_iter()
+        .collect();
+    let text = port.get(&["timeline", &arguments.id], &query).await;
+    let text = text.map_err(|error| port_failure(port, &error))?;
+    let answer: serde_json::Value = serde_json::from_str(&text).map_err(|_| remote::unreadable(port))?;
+    let Some((timeline, epoch, is_cut)) = remote::timeline_of(&answer, &text) else {
+        return Err(remote::unreadable(port));
+    };
+    if is_cut {
+        context.notice(format_args!(
+            "{} has more events: the newest are shown; --since shows fewer",
+            timeline.subject
+        ));
+    }
+    print(&report::text(&timeline, epoch, style, true))?;
+    Ok(Exit::Success)
 }
 
 fn answer(arguments: &Arguments, style: Style, context: &Context, reader: &Reader) -> Result<Exit, Failure> {

@@ -44,27 +44,37 @@
 //! | module | subject |
 //! |---|---|
 //! | `subscription` | [`Subscription`]: one bus, reconnecting and resuming |
+//! | `event_stream` | [`EventStream`]: the same over HTTP, by server-sent events |
+//! | `second_port` | [`SecondPort`]: requests to a publisher's second port |
+//! | `sse` | server-sent events, read |
 //! | `live` | one connection: messages read as events and control messages |
 //! | `update` | [`Update`]: what a subscription tells |
 //! | `place` | how far the stream was received, and from where to resume |
 //! | `recent` | UUIDs of late: at least once becomes once |
+//! | `patience` | [`Patience`]: how long it is tried, and what is told of it |
 //! | `backoff` | how long to wait before connecting again |
 //! | `emitter` | [`Emitter`]: send events to an intake |
 //! | `event` | [`new_event`], [`cursor_at`]: new UUIDs and times |
 //!
-//! Deliberately absent: files (where a cursor is kept is the caller's business), filters beyond ZeroMQ's prefixes,
-//! HTTP.
+//! Deliberately absent: files (where a cursor is kept is the caller's business), filters beyond what a publisher applies.
 
 mod backoff;
 mod emitter;
 mod event;
+mod event_stream;
 mod live;
+mod patience;
 mod place;
 mod recent;
+mod second_port;
+mod sse;
 mod subscription;
 mod update;
 
 pub use emitter::{EmitError, Emitter};
 pub use event::{cursor_at, datetime_text, new_event, new_id};
+pub use event_stream::{EventStream, StreamOptions};
+pub use patience::{Attempt, Patience};
+pub use second_port::{Page, PortError, SecondPort, filter_query};
 pub use subscription::{Options, Subscription, SubscriptionError};
 pub use update::{Cause, Update};

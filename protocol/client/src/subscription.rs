@@ -12,8 +12,8 @@ use lavabus_zmtp::{
 };
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::live::{Live, Message};
+use crate::patience::Patience;
 use crate::place::Place;
 use crate::recent::Recent;
 use crate::update::{Cause, Update, plain_publisher};
@@ -22,10 +22,6 @@ use crate::update::{Cause, Update, plain_publisher};
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A subscriber may be slow, and that is no reason to leave it; a publisher that answers no PING for so long hangs.
 const HANGS: Duration = Duration::from_secs(30);
-/// One attempt to connect takes no longer.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// The last attempt begins when the time is over, and gets this much more.
-const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// What to subscribe to, and how patiently.
 #[derive(Clone, Debug)]
@@ -71,7 +67,7 @@ pub enum SubscriptionError {
     #[error("no connection to {endpoint} within {within:?}: {cause}")]
     NoConnection {
         /// The publisher asked for.
-        endpoint: Endpoint,
+        endpoint: String,
         /// [`Options::connect_timeout`].
         within: Duration,
         /// Why the last attempt failed.
@@ -81,7 +77,7 @@ pub enum SubscriptionError {
     #[error("no connection to {endpoint} for longer than {outage:?}: {cause}")]
     OutageTooLong {
         /// The publisher asked for.
-        endpoint: Endpoint,
+        endpoint: String,
         /// [`Options::max_outage`].
         outage: Duration,
         /// Why the last attempt failed.
@@ -91,17 +87,17 @@ pub enum SubscriptionError {
     #[error("{endpoint} refused the connection: {reason}")]
     Refused {
         /// The publisher asked for.
-        endpoint: Endpoint,
+        endpoint: String,
         /// What it said.
         reason: String,
     },
-    /// Who listens there is no ZeroMQ publisher.
+    /// Who listens there is no publisher, or none of this kind.
     #[error("{endpoint} is no publisher: {cause}")]
     Protocol {
         /// The publisher asked for.
-        endpoint: Endpoint,
+        endpoint: String,
         /// What it is instead.
-        cause: Box<HandshakeError>,
+        cause: String,
     },
     /// The subscription ended before with another error.
     #[error("the subscription has ended")]
@@ -129,13 +125,7 @@ pub struct Subscription {
     told: VecDeque<Update>,
     place: Place,
     recent: Recent,
-    backoff: Backoff,
-    /// When the present outage ends the subscription.
-    give_up: Instant,
-    /// There was a connection.
-    was_connected: bool,
-    /// The present outage was told.
-    is_outage_told: bool,
+    patience: Patience,
     /// Subscriptions of snapshots that have not come to their end.
     open_snapshots: Vec<String>,
     in_snapshot: bool,
@@ -149,10 +139,7 @@ impl Subscription {
             told: VecDeque::new(),
             place: Place::new(options.after),
             recent: Recent::default(),
-            backoff: Backoff::default(),
-            give_up: after(Instant::now(), options.connect_timeout),
-            was_connected: false,
-            is_outage_told: false,
+            patience: Patience::new(options.connect_timeout, options.max_outage),
             open_snapshots: options.snapshots.iter().map(snapshot_text).collect(),
             in_snapshot: false,
             endpoint,
@@ -212,11 +199,9 @@ impl Subscription {
 
         let endpoint = self.endpoint.clone();
         let options = self.options.connect.clone();
-        let give_up = self.give_up;
+        let attempt = self.patience.attempt(wait);
         Box::pin(async move {
-            tokio::time::sleep(wait.min(give_up.saturating_duration_since(Instant::now()))).await;
-            let left = give_up.saturating_duration_since(Instant::now());
-            let within = left.clamp(LAST_ATTEMPT, ATTEMPT);
+            let within = attempt.begin().await;
             let mut connection = SubConnection::connect(&endpoint, &options, within).await?;
             for subscription in subscriptions {
                 connection.subscribe(subscription.as_bytes()).await?;
@@ -241,7 +226,7 @@ impl Subscription {
     fn on_lost(&mut self, cause: Cause) -> Result<(), SubscriptionError> {
         let worked = matches!(self.state, State::Known(_));
         self.state = State::Ended;
-        let endpoint = || self.endpoint.clone();
+        let endpoint = || self.endpoint.to_string();
         let cause = match cause {
             Cause::Connect(ConnectError::Handshake { source, .. }) if is_final(&source) => {
                 return Err(match source {
@@ -251,7 +236,7 @@ impl Subscription {
                     },
                     cause => SubscriptionError::Protocol {
                         endpoint: endpoint(),
-                        cause: Box::new(cause),
+                        cause: cause.to_string(),
                     },
                 });
             }
@@ -263,28 +248,8 @@ impl Subscription {
             }
             cause => cause,
         };
-        if worked {
-            self.give_up = after(Instant::now(), self.options.max_outage);
-        } else if Instant::now() >= self.give_up {
-            return Err(match self.was_connected {
-                false => SubscriptionError::NoConnection {
-                    endpoint: endpoint(),
-                    within: self.options.connect_timeout,
-                    cause: Box::new(cause),
-                },
-                true => SubscriptionError::OutageTooLong {
-                    endpoint: endpoint(),
-                    outage: self.options.max_outage,
-                    cause: Box::new(cause),
-                },
-            });
-        }
-        tracing::debug!(endpoint = %self.endpoint, %cause, "no connection");
-        if !self.is_outage_told {
-            self.is_outage_told = true;
-            self.told.push_back(Update::Disconnected { cause });
-        }
-        let wait = self.backoff.next(rand::random());
+        let (wait, news) = self.patience.lost(worked, &self.endpoint, cause)?;
+        self.told.extend(news);
         self.state = State::Connecting(self.connecting(wait));
         Ok(())
     }
@@ -295,17 +260,16 @@ impl Subscription {
         if let State::Asking(live, _) = std::mem::replace(&mut self.state, State::Ended) {
             self.state = State::Known(live);
         }
-        self.backoff.reset();
+        let is_again = self.patience.was_connected();
+        self.patience.connected();
         self.told.push_back(Update::Connected { extended });
-        if self.was_connected && !extended {
+        if is_again && !extended {
             self.told.push_back(Update::Gap {
                 from: None,
                 to: None,
                 reason: plain_publisher(),
             });
         }
-        self.was_connected = true;
-        self.is_outage_told = false;
     }
 
     fn on_message(&mut self, message: Result<Message, ConnectionError>) -> Result<(), SubscriptionError> {
@@ -402,12 +366,6 @@ impl fmt::Debug for Subscription {
 
 fn snapshot_text(scope: &SnapshotScope) -> String {
     SubscriptionOption::Snapshot(scope.clone()).to_string()
-}
-
-/// An instant that cannot be told is as far away as an instant can be for a person.
-fn after(now: Instant, wait: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    now + wait.min(FAR)
 }
 
 /// Trying again would only bring the same answer.

@@ -3,7 +3,7 @@
 use lavabus_protocol::{GapReason, Position, Record};
 use lavabus_zmtp::{ConnectError, ConnectionError};
 
-/// One thing that a [`Subscription`](crate::Subscription) tells, in the order in which it came.
+/// One thing that a [`Subscription`](crate::Subscription) or an [`EventStream`](crate::EventStream) tells, in the order in which it came.
 #[derive(Debug)]
 pub enum Update {
     /// An event. Outside of snapshots each comes once.
@@ -84,4 +84,7 @@ pub enum Cause {
     /// It was lost.
     #[error(transparent)]
     Lost(#[from] ConnectionError),
+    /// Over HTTP: it could not be made, or it was lost.
+    #[error("{0}")]
+    Http(String),
 }

@@ -27,7 +27,8 @@ use reqwest::Url;
 
 use self::entry::server_address;
 use self::load::token_of;
-pub use self::load::{Environment, IdentitySources, load};
+pub use self::load::{Environment, IdentitySources, load, load_for};
+use crate::error::ServerError;
 use crate::token::Token;
 
 /// A server and who we are there. `Debug` shows no secret.
@@ -101,7 +102,22 @@ impl Identity {
         Ok(identity)
     }
 
+    /// A client of HTTP with this identity's proxy and certificates, for other servers than LAVA. It follows no redirects.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Unexpected`] if the proxy is no address, [`ServerError::Certificate`] if the system's certificates
+    /// cannot be read.
+    pub fn http_client(&self) -> Result<reqwest::Client, ServerError> {
+        crate::http::client(self)
+    }
+
     fn warn_of_open_wire(&mut self) {
+        self.warn_of_server();
+        self.warn_of_events();
+    }
+
+    fn warn_of_server(&mut self) {
         if self.token.is_none() {
             return;
         }
@@ -117,8 +133,12 @@ impl Identity {
                 self.uri
             ));
         }
+    }
+
+    fn warn_of_events(&mut self) {
         let events = self.events.uri.as_deref().and_then(|uri| Url::parse(uri).ok());
         if let Some(events) = events
+            && self.token.is_some()
             && matches!(events.scheme(), "ws" | "http")
             && !is_loopback(&events)
         {

@@ -57,7 +57,7 @@ mod yaml;
 pub use answer::{Answer, Device, Explanation, Failure, Job, LogLine, SubmittedJob, TestCase, Worker};
 pub use error::{ServerError, SubmitError};
 pub use events::{EventSocket, Received};
-pub use identity::{Environment, EventsSettings, Identity, IdentityError, IdentitySources, load};
+pub use identity::{Environment, EventsSettings, Identity, IdentityError, IdentitySources, load, load_for};
 pub use place::{Place, locate};
 pub use server::Server;
 pub use token::Token;

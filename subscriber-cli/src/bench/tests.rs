@@ -79,7 +79,7 @@ fn context(bus: &str) -> Context {
 async fn bench(forwarder: &Forwarder, flags: &[&str]) -> Report {
     let context = context(&forwarder.bus);
     let arguments = arguments(&forwarder.intake, flags);
-    Box::pin(measure(&arguments, &context.buses[0].endpoint, &context))
+    Box::pin(measure(&arguments, context.buses[0].endpoint().unwrap(), &context))
         .await
         .unwrap()
 }

@@ -1,7 +1,7 @@
 //! The streams of all buses, as they come.
 
 use jiff::Timestamp;
-use lavabus_client::{Subscription, SubscriptionError, Update};
+use lavabus_client::{SubscriptionError, Update};
 use lavabus_protocol::{GapReason, Position};
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
 use tokio::task::JoinSet;
@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use super::Arguments;
 use super::delivery::Delivery;
 use super::selection::Selection;
-use crate::bus::Bus;
+use crate::bus::{Address, Bus};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::Stream;
 
 /// So many updates wait for a slow output; then the publisher is read no further.
 const AHEAD: usize = 1024;
@@ -40,7 +41,7 @@ struct Lab<'a> {
 
 /// Prints events until one of the ends that the arguments name.
 pub(super) async fn follow(
-    subscriptions: Vec<Subscription>,
+    streams: Vec<Stream>,
     arguments: &Arguments,
     selection: &Selection<'_>,
     delivery: &mut Delivery,
@@ -65,7 +66,7 @@ pub(super) async fn follow(
         let left = std::time::Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
         Instant::now() + left
     });
-    let (_tasks, mut told) = spawn(subscriptions);
+    let (_tasks, mut told) = spawn(streams);
     loop {
         if until.is_some_and(|until| until <= Instant::now()) {
             for lab in labs.iter_mut().filter(|lab| lab.is_connected && !lab.is_extended) {
@@ -102,14 +103,14 @@ pub(super) async fn follow(
 }
 
 /// A task for each subscription, so that heartbeats are answered while the output is slow. They end with the set.
-fn spawn(subscriptions: Vec<Subscription>) -> (JoinSet<()>, Receiver<Told>) {
+fn spawn(streams: Vec<Stream>) -> (JoinSet<()>, Receiver<Told>) {
     let (sender, told) = channel(AHEAD);
     let mut tasks = JoinSet::new();
-    for (index, mut subscription) in subscriptions.into_iter().enumerate() {
+    for (index, mut stream) in streams.into_iter().enumerate() {
         let sender = sender.clone();
         tasks.spawn(async move {
             loop {
-                let update = subscription.next().await;
+                let update = stream.next().await;
                 let is_end = update.is_err();
                 if sender.send((index, update)).await.is_err() || is_end {
                     return;
@@ -225,7 +226,10 @@ pub(crate) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failur
             Exit::NoConnection,
             format!("no connection to {bus} within {within:?}"),
             cause,
-            "`lavabus status` on that machine, or another --bus ENDPOINT",
+            match bus.http_beside() {
+                Some(url) => format!("--bus {url} if only its HTTP port is open, or `lavabus status` on that machine"),
+                None => "`lavabus status` on that machine, or another --bus ADDRESS".to_owned(),
+            },
         ),
         SubscriptionError::OutageTooLong { outage, cause, .. } => Failure::new(
             Exit::NoConnection,
@@ -237,13 +241,24 @@ pub(crate) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failur
             Exit::CredentialsRefused,
             format!("{bus} refused the connection"),
             reason,
-            "ask whoever runs it",
+            match &bus.address {
+                Address::ZeroMq(_) => "ask whoever runs it",
+                _ => "LAVABUS_TOKEN_FILE with a token that is good there, or -i with the identity whose token is",
+            },
         ),
         SubscriptionError::Protocol { cause, .. } => Failure::new(
             Exit::NoConnection,
             format!("{bus} is no publisher"),
             cause,
-            "its publish endpoint (5500 by default), not the one of its intake or its web pages",
+            match &bus.address {
+                Address::ZeroMq(_) => {
+                    "its publish endpoint (5500 by default), not the one of its intake or its web pages"
+                }
+                Address::Http(_) => {
+                    "the address of lava-publisher's --http port (8001 by default), and the path before its api/"
+                }
+                Address::WebSocket(_) => "the address of LAVA's /ws/, or of lava-publisher's --http port",
+            },
         ),
         SubscriptionError::Ended => Failure::new(
             Exit::Internal,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lavabus_client::{Subscription, Update, cursor_at};
+use lavabus_client::{SecondPort, Update, cursor_at, filter_query};
 use lavabus_protocol::{Cursor, Position, Record};
 use lavabus_store::Reader;
 use lavabus_zmtp::Endpoint;
@@ -17,11 +17,14 @@ use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::{Outlet, Stream, port_failure};
 
 /// What a publisher gives to peers of other machines, unless it is configured otherwise (`--resume-window`).
 const RESUME_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 /// A publisher goes on 60 s before the time of an unknown UUID, which would be beyond that window.
 const SLACK: SignedDuration = SignedDuration::from_secs(60);
+/// Events of one page over HTTP.
+const LARGEST_PAGE: usize = 1000;
 /// Rows in one transaction of the database.
 const PAGE: u64 = 5_000;
 /// A publisher says every second how far it is.
@@ -55,17 +58,18 @@ impl Last {
 }
 
 /// A cursor as far back as this publisher gives events to us.
-pub(super) fn beginning(endpoint: &Endpoint) -> Cursor {
-    match endpoint.is_loopback_or_ipc() {
-        true => cursor_at(Timestamp::UNIX_EPOCH),
-        false => cursor_at(Timestamp::now() - RESUME_WINDOW + SLACK),
+pub(super) fn beginning(bus: &Bus) -> Cursor {
+    match bus.endpoint() {
+        Some(endpoint) if endpoint.is_loopback_or_ipc() => cursor_at(Timestamp::UNIX_EPOCH),
+        _ => cursor_at(Timestamp::now() - RESUME_WINDOW + SLACK),
     }
 }
 
 /// The newest `count` events of all buses, oldest first. The subscriptions go on behind them.
 pub(super) async fn last(
     count: u64,
-    subscriptions: &mut [Subscription],
+    outlets: &[Outlet],
+    streams: &mut [Stream],
     arguments: &Arguments,
     selection: &Selection<'_>,
     context: &Context,
@@ -73,15 +77,29 @@ pub(super) async fn last(
     let database = database(arguments, context)?;
     let is_labelled = context.buses.len() > 1;
     let mut found = Vec::new();
-    for (bus, subscription) in context.buses.iter().zip(subscriptions) {
+    for (outlet, stream) in outlets.iter().zip(streams) {
+        let bus = outlet.bus();
         let lab = is_labelled.then(|| bus.lab());
-        let of_bus = match &database {
-            Some(reader) => from_database(reader, subscription, bus, count, arguments, selection, context).await?,
-            None => None,
+        let of_bus = match (&database, outlet.second_port()) {
+            (_, Some(port)) => Some(
+                from_port(
+                    port,
+                    stream,
+                    outlet,
+                    lab.as_deref(),
+                    count,
+                    arguments,
+                    selection,
+                    context,
+                )
+                .await?,
+            ),
+            (Some(reader), None) => from_database(reader, stream, outlet, count, arguments, selection, context).await?,
+            (None, None) => None,
         };
         let of_bus = match of_bus {
             Some(records) => records,
-            None => from_publisher(subscription, bus, lab.as_deref(), count, selection, context).await?,
+            None => from_publisher(stream, bus, lab.as_deref(), count, selection, context).await?,
         };
         found.extend(of_bus);
     }
@@ -100,7 +118,7 @@ fn database(arguments: &Arguments, context: &Context) -> Result<Option<Reader>, 
     };
     let path = match &arguments.db {
         Some(path) => path.clone(),
-        None if !bus.endpoint.is_loopback_or_ipc() => return Ok(None),
+        None if !bus.endpoint().is_some_and(Endpoint::is_loopback_or_ipc) => return Ok(None),
         None => match lavabus_store::location::find_default() {
             Some(path) => path,
             None => return Ok(None),
@@ -121,32 +139,88 @@ fn database(arguments: &Arguments, context: &Context) -> Result<Option<Reader>, 
     }
 }
 
+/// Asks the port for the newest events up to where the stream begins.
+#[allow(clippy::too_many_arguments)]
+async fn from_port(
+    port: &SecondPort,
+    stream: &mut Stream,
+    outlet: &Outlet,
+    lab: Option<&str>,
+    count: u64,
+    arguments: &Arguments,
+    selection: &Selection<'_>,
+    context: &Context,
+) -> Result<Vec<Record>, Failure> {
+    let bus = outlet.bus();
+    *stream = outlet.open(super::wanted(arguments, None));
+    let mut early = Vec::new();
+    let begin = loop {
+        match next(stream, bus, context).await? {
+            Step::Event(record, _) => early.push(record),
+            Step::Head { head, .. } => break Some(head),
+            Step::Plain => {
+                context.notice(format_args!(
+                    "{bus} cannot go back: only what happens from now on is shown"
+                ));
+                break None;
+            }
+        }
+    };
+    let is_after =
+        |position: Position| begin.is_none_or(|begin| position.epoch != begin.epoch || position.seq > begin.seq);
+    let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut query = filter_query(&arguments.filter.filter);
+    query.push(("reverse".to_owned(), "true".to_owned()));
+    query.push(("limit".to_owned(), wanted.min(LARGEST_PAGE).to_string()));
+    let (mut records, mut before) = (Vec::new(), None::<Cursor>);
+    while begin.is_some() && records.len() < wanted {
+        let mut query = query.clone();
+        query.extend(before.map(|before| ("after".to_owned(), before.to_string())));
+        let page = port.events(&query).await.map_err(|error| port_failure(port, &error))?;
+        let events = page.events.into_iter().map(|mut record| {
+            record.lab = lab.map(str::to_owned);
+            record
+        });
+        let is_wanted = |record: &Record| {
+            let position = record.cursor.and_then(|cursor| cursor.position);
+            !position.is_some_and(is_after) && selection.wants(record, context) && !selection.is_past_end(record)
+        };
+        records.extend(events.filter(is_wanted));
+        match page.next {
+            Some(next) => before = Some(next),
+            None => break,
+        }
+    }
+    records.truncate(wanted);
+    records.reverse();
+    records.extend(early.into_iter().filter(|record| selection.wants(record, context)));
+    Ok(records)
+}
+
 /// Reads the journal up to where the connection begins, if it is this publisher's: the epoch tells. `None` if not; the
 /// subscription is then a new one.
 async fn from_database(
     reader: &Reader,
-    subscription: &mut Subscription,
-    bus: &Bus,
+    stream: &mut Stream,
+    outlet: &Outlet,
     count: u64,
     arguments: &Arguments,
     selection: &Selection<'_>,
     context: &Context,
 ) -> Result<Option<Vec<Record>>, Failure> {
     // The events before are in the journal, so nothing of the past is asked for on this connection.
-    let past = std::mem::replace(
-        subscription,
-        Subscription::new(bus.endpoint.clone(), super::options(arguments, None)),
-    );
+    let past = std::mem::replace(stream, outlet.open(super::wanted(arguments, None)));
+    let bus = outlet.bus();
     let mut early = Vec::new();
     let begin = loop {
-        match next(subscription, bus, context).await? {
+        match next(stream, bus, context).await? {
             Step::Event(record, position) => early.push((record, position)),
             Step::Head {
                 position: Some(position),
                 ..
             } => break position,
             Step::Head { position: None, .. } | Step::Plain => {
-                *subscription = past;
+                *stream = past;
                 return Ok(None);
             }
         }
@@ -154,7 +228,7 @@ async fn from_database(
     let same = reader.epoch().is_ok_and(|epoch| epoch == begin.epoch);
     if !same {
         context.detail(format_args!("{} is not the journal of {bus}", reader.path().display()));
-        *subscription = past;
+        *stream = past;
         return Ok(None);
     }
     let mut records = newest(reader, begin, count, selection, context).map_err(|error| {
@@ -205,7 +279,7 @@ fn newest(
 
 /// Keeps the newest events until the publisher has sent all up to the head that it first told.
 async fn from_publisher(
-    subscription: &mut Subscription,
+    stream: &mut Stream,
     bus: &Bus,
     lab: Option<&str>,
     count: u64,
@@ -215,7 +289,7 @@ async fn from_publisher(
     let mut last = Last::new(count);
     let mut target = None;
     loop {
-        match next(subscription, bus, context).await? {
+        match next(stream, bus, context).await? {
             Step::Event(mut record, _) => {
                 record.lab = lab.map(str::to_owned);
                 if selection.wants(&record, context) && !selection.is_past_end(&record) {
@@ -247,13 +321,13 @@ enum Step {
     Plain,
 }
 
-async fn next(subscription: &mut Subscription, bus: &Bus, context: &Context) -> Result<Step, Failure> {
+async fn next(stream: &mut Stream, bus: &Bus, context: &Context) -> Result<Step, Failure> {
     let mut is_connected = false;
     loop {
         let update = match is_connected {
-            false => subscription.next().await,
+            false => stream.next().await,
             // Only a publisher that is no more what it was does not say how far it is.
-            true => match tokio::time::timeout(NO_HEAD, subscription.next()).await {
+            true => match tokio::time::timeout(NO_HEAD, stream.next()).await {
                 Ok(update) => update,
                 Err(_) => return Ok(Step::Plain),
             },

@@ -481,6 +481,6 @@ async fn no_connection_is_said_in_three_lines() {
     insta::assert_snapshot!(failure, @r"
     lavabus: no connection to ipc:///nowhere/at/all within 200ms
       cause: nobody listens on ipc:///nowhere/at/all: No such file or directory (os error 2)
-      try: `lavabus status` on that machine, or another --bus ENDPOINT
+      try: `lavabus status` on that machine, or another --bus ADDRESS
     ");
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lavabus_client::{Options, Subscription, SubscriptionError, Update, cursor_at};
+use lavabus_client::{SubscriptionError, Update, cursor_at};
 use lavabus_protocol::{Cursor, EventId};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::listen::{Selection, connection_failure};
+use crate::outlet::{Outlet, Stream, Wanted};
 
 /// A batch holds no more updates than these, and about so many bytes.
 const UPDATES: usize = 500;
@@ -68,13 +69,11 @@ pub(super) async fn follow(
     let from_beginning = Selection::new(&arguments.filter, arguments.since, None)?;
     let going_on = Selection::new(&arguments.filter, None, None)?;
     let is_unfiltered = arguments.filter.filter.is_empty() && arguments.filter.jq.is_empty();
-    let mut conversations: Vec<Conversation> = context
-        .buses
-        .iter()
-        .zip(labs)
-        .enumerate()
-        .map(|(index, (bus, lab))| Conversation::new(bus.clone(), index, lab, is_unfiltered))
-        .collect();
+    let mut conversations: Vec<Conversation> = Vec::new();
+    for (index, (bus, lab)) in context.buses.iter().zip(labs).enumerate() {
+        let outlet = Outlet::of(bus, context, &[])?;
+        conversations.push(Conversation::new(outlet, index, lab, is_unfiltered));
+    }
     let mut streams = Streams::new();
     for (index, conversation) in conversations.iter().enumerate() {
         streams.add(index, conversation, arguments, arguments.connect_timeout);
@@ -99,11 +98,11 @@ pub(super) async fn follow(
                         let is_alone = !conversations.iter().any(|conversation| conversation.is_connected);
                         let conversation = &mut conversations[index];
                         conversation.is_connected = false;
-                        let failure = connection_failure(&conversation.bus, &error);
+                        let failure = connection_failure(conversation.outlet.bus(), &error);
                         if is_alone || !is_outage(&error) {
                             return Err(failure);
                         }
-                        report.notice(format_args!("{} is tried again; the others are recorded: {error}", conversation.bus));
+                        report.notice(format_args!("{} is tried again; the others are recorded: {error}", conversation.outlet));
                         streams.add(index, conversation, arguments, arguments.max_outage);
                     }
                 }
@@ -168,24 +167,25 @@ impl Streams {
             Some(since) => cursor_at(since),
             None => BEGINNING,
         });
-        let options = Options {
-            prefixes: arguments.filter.filter.subscription_prefixes(),
+        let wanted = Wanted {
+            filter: arguments.filter.filter.clone(),
             after: Some(after),
+            snapshots: Vec::new(),
+            head_at: None,
             connect_timeout,
             max_outage: arguments.max_outage,
-            ..Options::default()
         };
-        let subscription = Subscription::new(conversation.bus.endpoint.clone(), options);
-        self.tasks.spawn(read(index, subscription, self.sender.clone()));
+        let stream = conversation.outlet.open(wanted);
+        self.tasks.spawn(read(index, stream, self.sender.clone()));
     }
 }
 
 /// Gathers what is there.
-async fn read(index: usize, mut subscription: Subscription, told: Sender<Told>) {
+async fn read(index: usize, mut stream: Stream, told: Sender<Told>) {
     loop {
         let mut updates = Vec::new();
         let mut bytes = 0;
-        let mut next = subscription.next().await;
+        let mut next = stream.next().await;
         let end = loop {
             match next {
                 Ok(update) => {
@@ -201,7 +201,7 @@ async fn read(index: usize, mut subscription: Subscription, told: Sender<Told>) 
             }
             next = tokio::select! {
                 biased;
-                next = subscription.next() => next,
+                next = stream.next() => next,
                 () = std::future::ready(()) => break None,
             };
         };

@@ -8,8 +8,8 @@ use lavabus_protocol::{Cursor, GapReason, Position, Record};
 use super::database::KnownLab;
 use super::entry::{Entry, MissingEvents};
 use super::report::Report;
-use crate::bus::Bus;
 use crate::listen::{gap_text, sent};
+use crate::outlet::Outlet;
 
 /// The cursor of an event proves by its UUID that publisher and recording mean the same event, so it is the better one to
 /// keep; but one that is never renewed ends up older than what the publisher gives. From this age on the position that the
@@ -19,7 +19,7 @@ const CURSOR_AGE: Duration = Duration::from_secs(10 * 60);
 /// What is known of one bus.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) bus: Bus,
+    pub(super) outlet: Outlet,
     /// Its place among the buses.
     index: usize,
     /// Its name in events, where it has one.
@@ -47,9 +47,9 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(bus: Bus, index: usize, lab: &KnownLab, is_unfiltered: bool) -> Conversation {
+    pub(super) fn new(outlet: Outlet, index: usize, lab: &KnownLab, is_unfiltered: bool) -> Conversation {
         Conversation {
-            bus,
+            outlet,
             index,
             label: Some(lab.name.clone()).filter(|name| !name.is_empty()),
             is_unfiltered,
@@ -94,11 +94,11 @@ impl Conversation {
             Update::Connected { extended } => self.on_connected(extended, now_us, report, entries),
             Update::Disconnected { cause } => {
                 self.is_connected = false;
-                report.notice(format_args!("no connection to {}, trying again: {cause}", self.bus));
+                report.notice(format_args!("no connection to {}, trying again: {cause}", self.outlet));
             }
             Update::Unreadable { cause } => report.notice(format_args!(
                 "a message of {} is no event and is passed over: {cause}",
-                self.bus
+                self.outlet
             )),
             // None was asked for.
             Update::SnapshotBegin { .. } | Update::SnapshotEnd { .. } => {}
@@ -170,7 +170,7 @@ impl Conversation {
             return;
         }
         let text = gap_text(from, to, &reason);
-        report.notice(format_args!("gap: events of {} are missing: {text}", self.bus));
+        report.notice(format_args!("gap: events of {} are missing: {text}", self.outlet));
         // From now on the old place is none: the next position counts.
         self.cursor_us = None;
         if let Some(before) = &self.missing {
@@ -197,7 +197,7 @@ impl Conversation {
     fn on_connected(&mut self, extended: bool, now_us: i64, report: &Report, entries: &mut Vec<Entry>) {
         self.is_connected = true;
         self.is_plain = !extended;
-        let bus = &self.bus;
+        let bus = &self.outlet;
         match self.is_known {
             true => report.notice(format_args!("connected to {bus} again")),
             false => report.detail(format_args!("connected to {bus}")),
@@ -224,7 +224,7 @@ impl Conversation {
         if self.is_plain && self.is_connected {
             report.notice(format_args!(
                 "gap: perhaps events of {} are missing: it does not wait for this disk",
-                self.bus
+                self.outlet
             ));
             self.push_gap(from_us, to_us, GapReason::NotRecorded, entries);
         }
@@ -272,6 +272,7 @@ fn micros(duration: Duration) -> i64 {
 mod tests {
     use std::sync::Arc;
 
+    use crate::context::Context;
     use lavabus_protocol::Epoch;
 
     use super::*;
@@ -281,7 +282,9 @@ mod tests {
     const NOW: i64 = 1_795_237_265_000_000;
 
     fn conversation(lab: &KnownLab) -> Conversation {
-        Conversation::new("tcp://127.0.0.1:1".parse().unwrap(), 0, lab, true)
+        let bus = "tcp://127.0.0.1:1".parse().unwrap();
+        let outlet = Outlet::of(&bus, &Context::default(), &[]).unwrap();
+        Conversation::new(outlet, 0, lab, true)
     }
 
     fn known(cursor: Cursor, recorded_until_us: i64) -> KnownLab {

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use lavabus_client::{Options, Subscription, SubscriptionError, Update};
+use lavabus_client::{SubscriptionError, Update};
 use lavabus_lava::{Received, Server};
 use lavabus_protocol::{Cursor, GapReason, Record, SnapshotScope};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
 
 use super::contact::Channel;
-use crate::bus::Bus;
 use crate::failure::Failure;
 use crate::listen::{connection_failure, gap_text};
+use crate::outlet::{self, Outlet};
 
 /// The wait ends an outage itself.
 const FOR_EVER: Duration = Duration::MAX;
@@ -38,6 +38,8 @@ pub(crate) enum Heard {
         record: Record,
         in_snapshot: bool,
     },
+    /// The state of an object, as the publisher told when it was asked.
+    Answer(Record),
     /// The publisher has told all that it has, up to now.
     CaughtUp,
     /// The snapshot that this subscription asked for is complete.
@@ -71,22 +73,21 @@ pub(crate) struct Wanted {
 }
 
 /// Ends when nobody listens any more, or when there is no use in going on.
-pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
+pub(crate) async fn hear_bus(bus: Outlet, wanted: Wanted, heard: Sender<Heard>) {
     let begin = |wanted: &Wanted| {
-        let options = Options {
+        bus.open(outlet::Wanted {
             snapshots: wanted.snapshots.clone(),
             after: wanted.after,
             connect_timeout: FOR_EVER,
             max_outage: FOR_EVER,
-            ..Options::default()
-        };
-        Subscription::new(bus.endpoint.clone(), options)
+            ..outlet::Wanted::default()
+        })
     };
-    let mut subscription = begin(&wanted);
+    let mut stream = begin(&wanted);
     let mut begun = Instant::now();
     let mut expects_unknown = wanted.is_time;
     loop {
-        let told = match subscription.next().await {
+        let told = match stream.next().await {
             Ok(Update::Gap {
                 reason: GapReason::UnknownCursor,
                 ..
@@ -94,11 +95,11 @@ pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
             Ok(update) => {
                 expects_unknown &= !matches!(update, Update::Event { .. });
                 let is_lost = matches!(&update, Update::Gap { reason, .. } if is_lost(reason));
-                let told = tell(update);
+                let told = tell(update, bus.second_port().is_some());
                 if is_lost && !wanted.is_stream && !wanted.snapshots.is_empty() {
                     // What is there now is what counts: it is asked for again.
                     sleep(ANEW.saturating_sub(begun.elapsed())).await;
-                    subscription = begin(&Wanted {
+                    stream = begin(&Wanted {
                         after: None,
                         ..wanted.clone()
                     });
@@ -107,7 +108,7 @@ pub(crate) async fn hear_bus(bus: Bus, wanted: Wanted, heard: Sender<Heard>) {
                 told
             }
             Err(error) => {
-                let failure = connection_failure(&bus, &error);
+                let failure = connection_failure(bus.bus(), &error);
                 let end = match &error {
                     SubscriptionError::Refused { .. } => Heard::Refused(failure),
                     _ => Heard::Gone {
@@ -137,14 +138,18 @@ fn is_plain(reason: &GapReason) -> bool {
     matches!(reason, GapReason::Other(text) if text == "plain_publisher")
 }
 
-fn tell(update: Update) -> Option<Heard> {
+/// `is_answer`: a snapshot tells the states of now, and no events.
+fn tell(update: Update, is_answer: bool) -> Option<Heard> {
     Some(match update {
         Update::Event {
             record, in_snapshot, ..
-        } => Heard::Event {
-            channel: Channel::Bus,
-            record,
-            in_snapshot,
+        } => match is_answer && in_snapshot {
+            true => Heard::Answer(record),
+            false => Heard::Event {
+                channel: Channel::Bus,
+                record,
+                in_snapshot,
+            },
         },
         Update::Head {
             head,

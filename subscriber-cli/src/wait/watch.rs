@@ -15,10 +15,10 @@ use super::inquiry::{self, Inquiry, Said};
 use super::report::Report;
 use super::tracker::{Object, Source, Tracker};
 use super::trust::{Proof, Trust};
-use crate::bus::Bus;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::outlet::Outlet;
 
 /// Between the channels and the wait. They wait when it is full.
 const AHEAD: usize = 1024;
@@ -39,7 +39,7 @@ pub(crate) struct Patience {
 /// Where events and answers come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
-    pub(crate) bus: Option<Bus>,
+    pub(crate) bus: Option<Outlet>,
     /// The bus was guessed from the server's address: the WebSocket may take its place.
     pub(crate) is_bus_guessed: bool,
     pub(crate) server: Option<Server>,
@@ -61,7 +61,9 @@ pub(crate) struct Watch<'c> {
     is_known: bool,
     /// What it is to answer for, and has not yet.
     open_snapshots: Vec<String>,
-    /// Objects of which LAVA says that they are not there, and since when.
+    /// All that it was asked for.
+    snapshots: Vec<String>,
+    /// Objects of which LAVA, or a publisher's HTTP port, says that they are not there, and since when.
     absent: Vec<(usize, Instant)>,
     /// LAVA has just made the objects: that it does not know them must last.
     is_own: bool,
@@ -110,6 +112,7 @@ impl<'c> Watch<'c> {
             inquiry: sources.server.clone().map(Inquiry::new),
             is_known: false,
             open_snapshots: wanted.snapshots.iter().map(open).collect(),
+            snapshots: wanted.snapshots.iter().map(open).collect(),
             absent: Vec::new(),
             is_own: false,
             trust: Trust::new(sources.is_bus_guessed && sources.server.is_some()),
@@ -281,6 +284,9 @@ impl<'c> Watch<'c> {
                 Heard::Event { channel, record, in_snapshot } => {
                     return Ok(self.trusted(channel, record, tracker).map(|record| (record, in_snapshot)));
                 }
+                Heard::Answer(record) => {
+                    tracker.tell(&record, Source::Answer);
+                }
                 heard => self.take(heard)?,
             },
             (index, answer) = answer => self.take_answer(index, answer, tracker)?,
@@ -294,7 +300,7 @@ impl<'c> Watch<'c> {
 
     fn take(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
-            Heard::Event { .. } => {}
+            Heard::Event { .. } | Heard::Answer(_) => {}
             Heard::CaughtUp => self.is_caught_up = true,
             Heard::Up { channel, is_known } => {
                 self.contact.up(channel);
@@ -348,9 +354,13 @@ impl<'c> Watch<'c> {
                     .split_once(':')
                     .map_or(subscription.as_str(), |(_, object)| object);
                 if count == 0 {
-                    match &mut self.inquiry {
-                        Some(inquiry) => inquiry.ask_at(Instant::now()),
-                        None => self.context.notice(format_args!(
+                    let is_asked = self.sources.bus.as_ref().is_some_and(|bus| bus.second_port().is_some());
+                    let index = self.snapshots.iter().position(|known| *known == subscription);
+                    match (&mut self.inquiry, index) {
+                        (Some(inquiry), _) => inquiry.ask_at(Instant::now()),
+                        // It says the same of what does not exist and of what is private.
+                        (None, Some(index)) if is_asked => self.absent.push((index, Instant::now())),
+                        _ => self.context.notice(format_args!(
                             "nothing was heard of {object} yet: it is waited for its first event (with an identity, by -i or LAVABUS_URI, LAVA could be asked)"
                         )),
                     }
@@ -571,10 +581,17 @@ impl<'c> Watch<'c> {
             return failure;
         }
         let (what, cause) = self.contact.why(self.trust.is_proven());
-        let hint = match self.sources.server {
-            Some(_) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage",
-            None => {
-                "another --bus ENDPOINT, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+        let beside = self.sources.bus.as_ref().and_then(|outlet| outlet.bus().http_beside());
+        let hint = match (&self.sources.server, beside) {
+            (Some(_), _) => "`lavabus doctor` says what works; a longer --connect-timeout or --max-outage".to_owned(),
+            (None, Some(url)) => {
+                format!(
+                    "--bus {url} if only its HTTP port is open, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+                )
+            }
+            (None, None) => {
+                "another --bus ADDRESS, an identity (-i, LAVABUS_URI), or a longer --connect-timeout or --max-outage"
+                    .to_owned()
             }
         };
         Failure::new(Exit::NoConnection, what, cause, hint)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::entry::{Entry, server_address};
-use super::{Identity, IdentityError};
+use super::{EventsSettings, Identity, IdentityError};
 use crate::token::Token;
 use crate::yaml::Document;
 
@@ -89,6 +89,62 @@ impl IdentitySources {
 ///
 /// [`IdentityError`] names the file, the identity, the key and, where known, the line.
 pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
+    let mut identity = find(sources)?;
+    if let Some(identity) = &mut identity {
+        identity.warn_of_open_wire();
+    }
+    Ok(identity)
+}
+
+/// Who we are at a publisher's own port: `http(s)://…`, or `ws(s)://…`, whose address becomes
+/// [`events.uri`](super::EventsSettings::uri). Anonymous, if nothing says otherwise.
+///
+/// The identity counts if [`IdentitySources::name`] names it or if it is of the same host, and the environment's token
+/// in any case: a token that is known for one server goes to no other by itself.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_for(sources: &IdentitySources, address: &Url) -> Result<Identity, IdentityError> {
+    let environment = &sources.environment;
+    let is_web_socket = matches!(address.scheme(), "ws" | "wss");
+    let known = find(sources)?.filter(|identity| {
+        let events = identity.events.uri.as_deref().and_then(|uri| Url::parse(uri).ok());
+        let is_of_host = |url: &Url| url.host_str().is_some() && url.host_str() == address.host_str();
+        sources.name.is_some() || is_of_host(&identity.uri) || events.as_ref().is_some_and(is_of_host)
+    });
+    let is_known = known.is_some();
+    let mut identity = match known {
+        Some(identity) => identity,
+        None => {
+            // `ws` is to `http` as `wss` is to `https`.
+            let root = address.as_str().replacen("ws", "http", usize::from(is_web_socket));
+            let mut identity = Identity::anonymous(&root)?;
+            if let Some(token) = &environment.token {
+                identity.token = Some(Token::new(token.expose().trim()));
+            } else if let Some(path) = &environment.token_file {
+                identity.token = Some(token_of(path, &mut identity.warnings)?);
+            }
+            identity.username.clone_from(&environment.username);
+            identity
+        }
+    };
+    identity.events = EventsSettings::default();
+    if is_web_socket {
+        identity.events.uri = Some(address.to_string());
+        identity.warn_of_events();
+    } else {
+        identity.uri = address.clone();
+    }
+    // Behind a WebSocket it is only asked who we are, and that only where nobody says it.
+    if !is_web_socket || (is_known && identity.username.is_none()) {
+        identity.warn_of_server();
+    }
+    Ok(identity)
+}
+
+/// The identity to use, without what there is to warn of on its way.
+fn find(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
     if sources.name.is_some() {
         return named(sources);
     }
@@ -135,7 +191,6 @@ pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError
     if let Some(username) = &environment.username {
         identity.username = Some(username.clone());
     }
-    identity.warn_of_open_wire();
     Ok(Some(identity))
 }
 
@@ -182,7 +237,6 @@ fn named(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError> {
             unused.join(", ")
         ));
     }
-    identity.warn_of_open_wire();
     Ok(Some(identity))
 }
 
