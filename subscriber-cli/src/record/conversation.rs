@@ -276,7 +276,6 @@ mod tests {
     use lavabus_protocol::Epoch;
 
     use super::*;
-    use crate::context::Context;
 
     const MINUTE: i64 = 60_000_000;
     const NOW: i64 = 1_795_237_265_000_000;
