@@ -24,9 +24,7 @@ fn uuids(events: &[Message]) -> Vec<&str> {
 }
 
 fn events(numbers: std::ops::Range<u64>) -> Vec<Message> {
-    numbers
-        .map(|number| Message::test_event(number.try_into().unwrap()))
-        .collect()
+    numbers.map(Message::test_event).collect()
 }
 
 /// It hears what is published from now on.
