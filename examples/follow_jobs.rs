@@ -28,10 +28,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     // From here on it connects, reconnects and resumes by itself, and tells each event once.
     let mut subscription = Subscription::new(endpoint.parse()?, options);
+    // One for all turns: a signal between two of them counts too.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let update = tokio::select! {
             update = subscription.next() => update?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = &mut interrupted => return Ok(()),
         };
         match update {
             Update::Event { record, .. } => {

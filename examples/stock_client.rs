@@ -26,10 +26,12 @@ async fn main() -> ZmqResult<()> {
     socket.connect(&endpoint).await?;
     eprintln!("connected to {endpoint}");
 
+    // One for all turns: a signal between two of them counts too.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let received = tokio::select! {
             received = socket.recv() => received,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = &mut interrupted => return Ok(()),
         };
         match received {
             Ok(message) if message.len() == FRAMES.len() => {
