@@ -277,6 +277,7 @@ pub(crate) async fn stalled() {
             for _ in 0..EVENTS {
                 producer.send().await;
             }
+            producer.push.flush().await.unwrap();
             while let Some(got) = readers.join_next().await {
                 assert_eq!(got.unwrap(), EVENTS);
             }
