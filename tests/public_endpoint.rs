@@ -5,6 +5,9 @@
 mod lab;
 
 use lab::{Lab, Message, StockPush, StockSub, captured, eventually};
+use lava_publisher::{AuthorityConfig, LavaConfig};
+use lava_stand_in::{Failure, Job, LavaServer};
+use lavabus_lava::Identity;
 
 /// Where all is open it carries everything, byte for byte and in order, and ends after the last event.
 #[tokio::test(flavor = "multi_thread")]
@@ -50,4 +53,38 @@ async fn options_work_within_its_own_memory() {
     };
     assert_eq!((event.number(), event.position().seq), (7, 1));
     eventually("published once", || publisher.counters().published.get() == 1).await;
+}
+
+/// A LAVA that is away when the publisher starts is only late: what everybody may see comes when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lava_that_is_away_at_the_start_silences_it_only_until_it_is_back() {
+    let lava = LavaServer::start().await;
+    lava.add_job(Job::default());
+    lava.fail(Failure::Status(502), "/api", usize::MAX);
+    let authority = LavaConfig {
+        identity: Identity::anonymous(&lava.uri()).unwrap(),
+        administrators: Vec::new(),
+        tokens: None,
+        workers: None,
+    };
+    let publisher = Lab::new()
+        .journal()
+        .configure(|config| {
+            config.authority = AuthorityConfig::Lava(Box::new(authority));
+            config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+        })
+        .start()
+        .await;
+    let public = StockSub::connect(publisher.publish_public(), &[""]);
+    publisher.subscribers(1).await;
+    let push = StockPush::connect(publisher.intake());
+    push.send(&Message::job(1, "Submitted", "Unknown"));
+    publisher.published(1).await;
+    lava.heal();
+    let shown = tokio::task::spawn_blocking(move || public.next());
+    while !shown.is_finished() {
+        push.send(&Message::job(1, "Running", "Unknown"));
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(shown.await.unwrap().topic().ends_with(".testjob"));
 }

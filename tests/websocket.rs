@@ -221,6 +221,16 @@ async fn deflated_messages_say_the_same() {
     }
 }
 
+/// More than the windows of both ends hold.
+fn more_than_the_windows_hold() -> Vec<Message> {
+    let padding = "x".repeat(4_000);
+    let event = |number: u64| {
+        let data = serde_json::json!({"message": padding, "job": 1995, "number": number});
+        Message::sent_at(jiff::Timestamp::now(), "event", &data)
+    };
+    (0..8_000).map(event).collect()
+}
+
 /// A client that stops reading delays nobody, and has everything when it reads on: it is only further behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_only_further_behind() {
@@ -236,14 +246,7 @@ async fn a_client_that_does_not_read_is_only_further_behind() {
     publisher.websockets(2).await;
     publisher.subscribers(1).await;
     let push = StockPush::connect(publisher.intake());
-    // More than the windows of both ends and the ring hold.
-    let padding = "x".repeat(4_000);
-    let sent: Vec<Message> = (0..8_000)
-        .map(|number| {
-            let data = serde_json::json!({"message": padding, "job": 1995, "number": number});
-            Message::sent_at(jiff::Timestamp::now(), "event", &data)
-        })
-        .collect();
+    let sent = more_than_the_windows_hold();
     let (pushing, all) = (sent.clone(), sent.len());
     let pushed = tokio::task::spawn_blocking(move || push.send_all(&pushing));
     let subscribed = tokio::task::spawn_blocking(move || sub.take(all));
@@ -259,7 +262,7 @@ async fn a_client_that_never_reads_is_given_up() {
     let publisher = Lab::new()
         .journal()
         .http()
-        .configure(|config| config.heartbeat.stalled_timeout = Duration::from_millis(200))
+        .configure(|config| config.heartbeat.stalled_timeout = Duration::from_secs(2))
         .start()
         .await;
     let stalled = WebSocket::connect(publisher.http(), &[]).await;
@@ -267,13 +270,7 @@ async fn a_client_that_never_reads_is_given_up() {
     let mut good = WebSocket::connect(publisher.http(), &[]).await;
     publisher.websockets(3).await;
     let push = StockPush::connect(publisher.intake());
-    let padding = "x".repeat(4_000);
-    let sent: Vec<Message> = (0..8_000)
-        .map(|number| {
-            let data = serde_json::json!({"message": padding, "job": 1995, "number": number});
-            Message::sent_at(jiff::Timestamp::now(), "event", &data)
-        })
-        .collect();
+    let sent = more_than_the_windows_hold();
     let pushing = sent.clone();
     let pushed = tokio::task::spawn_blocking(move || push.send_all(&pushing));
     assert_eq!(good.take(sent.len() / 2).await, sent[..sent.len() / 2]);

@@ -23,7 +23,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +37,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lavabus_protocol::Epoch;
 use lavabus_store::Retention;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,10 @@ use crate::replay::Replays;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's head fits in so many bytes, and so many wait at most for a client that does not read.
 const BUFFER: usize = 16 * 1024;
+/// A peer that is silent for so long is looked for.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// It is said no more often than this that none can be accepted.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// After a failure to accept the listener rests this long.
 const REST: Duration = Duration::from_millis(100);
 
@@ -210,6 +215,7 @@ impl HttpDoors {
     /// Takes connections until closing; those that are open then finish their request.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let routes = self.http.routes();
+        let mut warned = None;
         loop {
             // Both are cancel-safe.
             let accepted = tokio::select! {
@@ -219,7 +225,10 @@ impl HttpDoors {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!(%error, "cannot accept HTTP connections; trying again");
+                    if warned.is_none_or(|last: Instant| last.elapsed() >= WARN_INTERVAL) {
+                        warned = Some(Instant::now());
+                        warn!(%error, "cannot accept HTTP connections; trying again");
+                    }
                     tokio::time::sleep(REST).await;
                     continue;
                 }
@@ -239,6 +248,11 @@ impl HttpDoors {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, routes: Router, permit: Arc<OwnedSemaphorePermit>) {
         // Small messages go out at once.
         let _ = stream.set_nodelay(true);
+        // A client whose machine is gone says nothing, and many have nothing to say for hours.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+            debug!(%peer, %error, "no TCP keepalive");
+        }
         let aborted = CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
             let (doors, mut routes, permit) = (self.clone(), routes.clone(), permit.clone());

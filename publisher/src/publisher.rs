@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::authority::{Authority, AuthorityError, Credentials};
+use crate::authority::{Authority, AuthorityError};
 use crate::config::{AuthorityConfig, Config, JournalConfig};
 use crate::connections::{Doors, Handshakes};
 use crate::counters::Counters;
@@ -327,13 +327,9 @@ impl Publisher {
             let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
             let following = Following::live(fan_out, replays, &counters).expect("the first subscriptions have room");
             public_stream = Some(following.place());
-            let reader = authority.authenticate(&Credentials::Anonymous).await;
-            if let Err(refused) = &reader {
-                warn!(%refused, "nothing is public: the public endpoints stay silent");
-            }
             let behind_look_ups = Public {
                 following,
-                reader: reader.ok(),
+                reader: authority.public(),
                 fan_out: ring.clone(),
             };
             public = Some(tokio::spawn(behind_look_ups.run(drain_public.clone())));

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::StreamExt as _;
-
 use lavabus_store::Event;
 
 use crate::authority::{Reader, Sight, Subject};
+use crate::fan_out::batch::Batch;
 
 /// What one reader does not know is asked for so many subjects at a time.
 const ASKED_AT_ONCE: usize = 8;
@@ -36,6 +36,22 @@ pub(crate) async fn visible<'e>(
         known => known == Sight::Shown,
     };
     events.zip(sights).map(shown).collect()
+}
+
+/// The same for these events of a batch, in order.
+pub(crate) async fn visible_in(
+    reader: &Reader,
+    batch: &Batch,
+    messages: impl Iterator<Item = usize> + Clone,
+) -> Vec<bool> {
+    if sees_all(reader) {
+        return messages.map(|_| true).collect();
+    }
+    let asked = messages.map(|message| {
+        let [topic, .., data] = batch.event(message);
+        (&batch.subjects()[message], topic, data)
+    });
+    visible(reader, asked).await
 }
 
 /// The same for events of the journal.

@@ -39,7 +39,7 @@ use crate::http::visitor::Visitor;
 use crate::http::{Connection, Gap, Http, Problem};
 use crate::metrics::outlet::Outlet;
 use crate::replay::ReplayError;
-use crate::visible::{sees_all, visible, visible_of};
+use crate::visible::{sees_all, visible_in, visible_of};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Proxies that buffer answers are asked not to.
@@ -261,15 +261,7 @@ impl Sending {
             return self.following.passed(batch, behind);
         }
         let wanted: Vec<usize> = (from..count).filter(|message| self.wants(batch, *message)).collect();
-        let shown = if sees_all(&self.reader) {
-            vec![true; wanted.len()]
-        } else {
-            let asked = wanted.iter().map(|message| {
-                let [topic, .., data] = batch.event(*message);
-                (&batch.subjects()[*message], topic, data)
-            });
-            visible(&self.reader, asked).await
-        };
+        let shown = visible_in(&self.reader, batch, wanted.iter().copied()).await;
         let mut behind = count;
         for (message, _) in wanted.iter().zip(shown).filter(|(_, shown)| *shown) {
             if self.pending.len() >= CHUNK {

@@ -1,4 +1,4 @@
-//! `/ws/`: the stream as LAVA's own publisher speaks it (LAVA `lava_server/management/commands/lava-publisher.py`).
+//! `/ws/`: the stream as LAVA's own publisher speaks it.
 //!
 //! The upgrade is HTTP's; then the connection is the task's own. Messages are made once a batch for everybody and written
 //! from where they lie. A client that does not read is a place further behind: of what it has not taken only the rest of

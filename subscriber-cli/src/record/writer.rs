@@ -29,12 +29,10 @@ const TICK: Duration = Duration::from_secs(1);
 const PLACES: Duration = Duration::from_secs(60);
 /// Events that the projections take in at a time.
 const PROJECTED_AT_ONCE: u64 = 1_000;
-/// The projections, and pruning, each take one part in so many of the time while there is something to write.
-const SHARE: u32 = 5;
-/// While there is more than enough, pruning takes this one,
-const PRUNING_IN_HASTE: u32 = 20;
-/// and the projections this one: what comes in haste they can only bring on afterwards.
-const PROJECTING_IN_HASTE: u32 = 100;
+/// Upkeep takes this part of the time while there is something to write,
+const UPKEEP_SHARE: u32 = 5;
+/// and this one while there is more than enough.
+const UPKEEP_SHARE_IN_HASTE: u32 = 20;
 /// Retention, and whether the file is still there, are looked at this often.
 const LOOK: Duration = Duration::from_secs(5);
 /// A disk in trouble is tried again this often.
@@ -86,8 +84,7 @@ pub(super) struct Writer {
     history_behind: u64,
     prunes: bool,
     looked: Option<Instant>,
-    projecting_due: Instant,
-    pruning_due: Instant,
+    upkeep_due: Instant,
     is_told: bool,
     is_conflict_told: bool,
 }
@@ -130,8 +127,7 @@ impl Writer {
             history_behind: 1,
             prunes: true,
             looked: None,
-            projecting_due: Instant::now(),
-            pruning_due: Instant::now(),
+            upkeep_due: Instant::now(),
             is_told: false,
             is_conflict_told: false,
             journal,
@@ -168,7 +164,9 @@ impl Writer {
                     if self.options.count == Some(self.recorded) {
                         return Ok(());
                     }
-                    self.upkeep(is_full)?;
+                    if self.upkeep_due <= Instant::now() {
+                        self.upkeep(if is_full { UPKEEP_SHARE_IN_HASTE } else { UPKEEP_SHARE })?;
+                    }
                 }
                 Ok(None) => {
                     *unwritten = 0;
@@ -178,11 +176,7 @@ impl Writer {
                     }
                     return Ok(());
                 }
-                Err(_) => {
-                    // There is time.
-                    (self.projecting_due, self.pruning_due) = (Instant::now(), Instant::now());
-                    self.upkeep(false)?;
-                }
+                Err(_) => self.upkeep(UPKEEP_SHARE)?,
             }
         }
     }
@@ -334,28 +328,21 @@ impl Writer {
         self.entities_behind + self.history_behind > 0 || self.prunes
     }
 
-    /// What is done beside writing, a little at a time, each as its share of the time allows.
-    fn upkeep(&mut self, in_haste: bool) -> Result<(), Failure> {
+    /// What is done beside writing, a little at a time; then nothing for `share` times as long.
+    fn upkeep(&mut self, share: u32) -> Result<(), Failure> {
+        let began = Instant::now();
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            self.looked = Some(Instant::now());
+            self.looked = Some(began);
             self.prunes = true;
             self.refuse_other_file()?;
         }
-        let after = |began: Instant, share: u32| Instant::now() + began.elapsed() * (share - 1);
-        let began = Instant::now();
-        if self.projecting_due <= began {
-            self.project();
-            self.projecting_due = after(began, if in_haste { PROJECTING_IN_HASTE } else { SHARE });
-        }
-        let began = Instant::now();
-        if self.pruning_due <= began {
-            self.prune();
-            self.pruning_due = after(began, if in_haste { PRUNING_IN_HASTE } else { SHARE });
-        }
+        self.project();
+        self.prune();
         if !self.has_upkeep() {
             // A commit that comes after it has nothing to copy.
             let _ = self.journal.checkpoint();
         }
+        self.upkeep_due = Instant::now() + began.elapsed() * (share - 1);
         Ok(())
     }
 

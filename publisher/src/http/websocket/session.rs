@@ -14,13 +14,13 @@ use tracing::{debug, warn};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::{self, ClientFrames, Malformed, Said, TextFrames};
-use crate::authority::{Reader, Subject};
+use crate::authority::Reader;
 use crate::fan_out::batch::Batch;
 use crate::http::following::{Following, Next};
 use crate::http::{Connection, Http};
 use crate::metrics::outlet::Outlet;
 use crate::replay::ReplayError;
-use crate::visible::{sees_all, visible};
+use crate::visible::{sees_all, visible_in, visible_of};
 
 /// Answers to pings that may wait; a client that sends more meanwhile does without.
 const PONGS: usize = 4;
@@ -96,6 +96,7 @@ impl Session {
         let mut out = Out {
             stream: write,
             rest: last[..].into(),
+            is_full: false,
             stalled: GRACE,
         };
         if out.write_rest().await.is_ok() {
@@ -113,7 +114,12 @@ impl Session {
         } = self;
         let mut following = match Following::live(&http.fan_out, http.replays.as_ref(), &http.counters) {
             Ok(following) => following,
-            Err(_) => return,
+            Err(_) => {
+                http.counters.too_many_subscriptions.add(1);
+                let last = frames::close(CloseCode::Again, "too many readers");
+                let _ = stream.try_write(&last);
+                return warn!(peer = %connection.address(), "WebSocket closed: too many readers");
+            }
         };
         http.counters.websockets.add(1);
         following.joins(Outlet::WebSocket);
@@ -125,6 +131,7 @@ impl Session {
             out: Out {
                 stream: write,
                 rest: BytesMut::new(),
+                is_full: false,
                 stalled: http.stalled_timeout,
             },
             following,
@@ -196,22 +203,29 @@ struct Out {
     stream: OwnedWriteHalf,
     /// What must go out before anything else.
     rest: BytesMut,
+    /// The client's window is full: also where nothing is left of a message.
+    is_full: bool,
     /// A client that takes nothing for so long is given up.
     stalled: Duration,
 }
 
 impl Out {
-    /// Waits until the rest has gone. Cancel-safe.
+    /// Waits until the rest has gone and the client takes more. Cancel-safe.
     async fn write_rest(&mut self) -> Result<(), End> {
-        while !self.rest.is_empty() {
+        while self.is_full || !self.rest.is_empty() {
+            if self.is_full {
+                let ready = tokio::time::timeout(self.stalled, self.stream.writable()).await;
+                ready.map_err(|_| End::Stalled)??;
+                self.is_full = false;
+            }
+            if self.rest.is_empty() {
+                break;
+            }
             match self.stream.try_write(&self.rest) {
                 Ok(0) => return Err(End::Gone),
-                // At once: the wait below may be given up.
+                // At once: the wait above may be given up.
                 Ok(written) => self.rest.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let ready = tokio::time::timeout(self.stalled, self.stream.writable()).await;
-                    ready.map_err(|_| End::Stalled)??;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_full = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -228,6 +242,7 @@ impl Out {
                 Ok(0) => return Err(End::Gone),
                 Ok(written) => at += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_full = true;
                     let whole = ends.partition_point(|end| *end as usize <= at);
                     let begin = whole.checked_sub(1).map_or(start, |before| ends[before] as usize);
                     if at == begin {
@@ -282,11 +297,7 @@ impl Sending {
     async fn send(&mut self, next: Next) -> Result<(), End> {
         match next {
             Next::Batch(batch, from) => self.send_batch(&batch, from).await,
-            Next::Events(events, upto) => {
-                self.send_events(&events).await?;
-                self.following.covers(upto);
-                Ok(())
-            }
+            Next::Events(events, upto) => self.send_events(&events, upto).await,
             // LAVA's dialect has no word for it: the client comes again, and knows that it missed something.
             Next::Gap(..) => Err(End::Lost),
         }
@@ -302,11 +313,7 @@ impl Sending {
             self.following.passed(batch, behind);
             return Ok(());
         }
-        let asked = (from..batch.messages.len()).map(|message| {
-            let [topic, .., data] = batch.event(message);
-            (&batch.subjects()[message], topic, data)
-        });
-        let shown = visible(&self.reader, asked).await;
+        let shown = visible_in(&self.reader, batch, from..batch.messages.len()).await;
         let mut chosen = Chosen::default();
         for (message, _) in (from..).zip(shown).filter(|(_, shown)| *shown) {
             chosen.push(message, frames);
@@ -321,27 +328,26 @@ impl Sending {
         Ok(())
     }
 
-    async fn send_events(&mut self, events: &[Event]) -> Result<(), End> {
-        let subjects: Vec<Subject> = events
-            .iter()
-            .map(|event| Subject::of(&event.topic, &event.data))
-            .collect();
-        let asked = subjects
-            .iter()
-            .zip(events)
-            .map(|(subject, event)| (subject, &*event.topic, &*event.data));
-        let shown = visible(&self.reader, asked).await;
+    /// Events that find no room are let go, and read again when there is some.
+    async fn send_events(&mut self, events: &[Event], upto: u64) -> Result<(), End> {
+        let all: Vec<&Event> = events.iter().collect();
+        let shown = visible_of(&self.reader, &all).await;
         for (event, shown) in events.iter().zip(shown) {
             if shown {
                 let uuid = event.id.to_string();
                 let message = [&*event.topic, &*uuid, &*event.sent, &*event.user, &*event.data];
                 let frames = TextFrames::of(std::iter::once(message), self.deflated);
-                self.out.rest.extend_from_slice(&frames.bytes);
+                if self.out.write(&frames.bytes, 0, &frames.ends)? == 0 {
+                    return Ok(());
+                }
                 self.following.delivered(1);
             }
             self.following.covers(event.seq);
-            self.out.write_rest().await?;
+            if self.out.is_full {
+                return Ok(());
+            }
         }
+        self.following.covers(upto);
         Ok(())
     }
 
