@@ -26,6 +26,8 @@ use rusqlite::{Connection, params};
 
 const ROUNDS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Often enough to measure seconds by it, and cheap.
+const POLL: Duration = Duration::from_millis(10);
 
 #[tokio::main]
 async fn main() {
@@ -287,6 +289,7 @@ fn record(events: u64) {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("events.db");
     fill(&database, events);
+    project_all(folder.path(), &database);
     let (mut recorded, mut raw) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         raw.push(insert_raw(
@@ -301,24 +304,42 @@ fn record(events: u64) {
             .arg(&own)
             .spawn()
             .unwrap();
-        let head = || Reader::open(&own).map_or(0, |reader| reader.head().unwrap_or(0));
-        let wait_for = |count: u64| {
-            while head() < count {
-                std::thread::sleep(Duration::from_millis(1));
+        let reader = loop {
+            if let Ok(reader) = Reader::open(&own)
+                && reader.head().unwrap() > 0
+            {
+                break reader;
             }
+            std::thread::sleep(POLL);
         };
-        wait_for(1);
-        let (began, already) = (Instant::now(), head());
-        wait_for(events);
+        let (began, already) = (Instant::now(), reader.head().unwrap());
+        while reader.head().unwrap() < events {
+            std::thread::sleep(POLL);
+        }
         recorded.push((events - already) as f64 / began.elapsed().as_secs_f64());
         recorder.kill().unwrap();
         recorder.wait().unwrap();
     }
+    println!("recorded {recorded:.0?}/s, raw {raw:.0?}/s");
     let (recorded, raw) = (median(recorded), median(raw));
     println!(
         "lavabus record, {events} events: {recorded:.0}/s; rusqlite alone: {raw:.0}/s; ratio {:.2}",
         recorded / raw
     );
+}
+
+/// Lets a publisher bring up to date what it does beside the stream: it has nothing else to do afterwards.
+fn project_all(folder: &Path, database: &Path) {
+    let _publisher = Publisher::start(folder, &["--db", database.to_str().unwrap()]);
+    let reader = Reader::open(database).unwrap();
+    let head = reader.head().unwrap();
+    loop {
+        let status = reader.status().unwrap();
+        if status.projected.min(status.history_projected) >= head {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Rows a second. They are those of `from`, read before.
