@@ -11,7 +11,7 @@ pub(crate) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"LAVB");
 /// | `meta` | `epoch`, `created`, and `unsynced_since` while a run with `synchronous=normal` has not ended cleanly |
 /// | `rejected` | the newest 1,000 refused messages; `frames` holds, per frame, its length (u32, big-endian) and its bytes |
 /// | `gap` | what is known to be missing after `after_seq` |
-/// | `entity` | the latest event of each device, worker and job; never pruned |
+/// | `entity` | the latest event of each device, worker and job |
 /// | `projection` | how far each projection has read |
 pub(crate) const V1: &str = "
 CREATE TABLE event(

@@ -331,3 +331,50 @@ fn what_a_full_database_prunes_is_derived_all_the_same() {
         .collect();
     assert_eq!(faults, ["old1", "new0"]);
 }
+
+/// Endless names do not make the file grow without end: what was not heard of for longest is forgotten.
+#[test]
+fn endless_names_keep_the_size() {
+    let lab = Lab::new();
+    let mut journal = lab.journal();
+    let retention = Retention {
+        max_age: None,
+        max_bytes: Some(1 << 20),
+    };
+    let event = |number: u64| {
+        let (kind, data) = match number % 4 {
+            0 => (
+                "testjob",
+                format!(r#"{{"job": {number}, "device": "d{number}", "state": "Finished", "health": "Complete"}}"#),
+            ),
+            1 => ("fault", format!(r#"{{"subject": "device/d{number}", "message": "m"}}"#)),
+            2 => ("result", format!(r#"{{"testcase": "t{number}", "outcome": "PASSED"}}"#)),
+            // One that is heard of all the time.
+            _ => (
+                "device",
+                r#"{"device": "known", "state": "Idle", "health": "Good"}"#.to_owned(),
+            ),
+        };
+        told(number, kind, &data, 0)
+    };
+    for first in (1..=8_000).step_by(500) {
+        keep(&mut journal, &(first..first + 500).map(event).collect::<Vec<_>>());
+        project_all(&mut journal, 1_000);
+        while journal.prune(&retention, 0, &PruneBudget::default()).unwrap().more {}
+        assert!(lab.reader().status().unwrap().used_bytes <= 1 << 20);
+    }
+    let lived = rows(&lab);
+    for table in ["entity", "attempt", "fault", "result"] {
+        let newest = lived.iter().filter(|row| row.starts_with(table)).count();
+        assert!((100..5_000).contains(&newest), "{table}: {newest}");
+    }
+    let conn = Connection::open(lab.path()).unwrap();
+    let is_there = |id: &str| -> bool {
+        let sql = "SELECT count(*) FROM entity WHERE id = ?";
+        conn.query_row(sql, [id], |row| row.get(0)).unwrap()
+    };
+    assert!(is_there("known") && is_there("8000") && !is_there("4"));
+    journal.rebuild().unwrap();
+    project_all(&mut journal, 1_000);
+    assert_eq!(rows(&lab), lived);
+}

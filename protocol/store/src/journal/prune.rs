@@ -66,8 +66,8 @@ impl Journal {
     /// Deletes the oldest events that `retention` no longer covers, as far as `budget` goes. Call it again, with
     /// pauses, while [`Pruned::more`].
     ///
-    /// The newest event always stays, since it carries the numbering; so does the `entity` table, into which
-    /// events are projected before they go.
+    /// The newest event always stays, since it carries the numbering. What the events mean, into which they are projected
+    /// before they go, outlives them: by age for ever, by size as far as there is room when half of it is the events'.
     pub fn prune(&mut self, retention: &Retention, now_us: i64, budget: &PruneBudget) -> Result<Pruned, StoreError> {
         let Some(oldest) = reader::oldest(&self.conn)? else {
             return Ok(Pruned {
@@ -102,6 +102,11 @@ impl Journal {
             })?;
         }
         let events = upto.saturating_sub(oldest);
+        let is_too_big = |used: u64| retention.max_bytes.is_some_and(|max_bytes| used > max_bytes);
+        let mut forgotten = 0;
+        if keep_from <= oldest && is_too_big(used_bytes(&self.conn)?) {
+            forgotten = self.write(|conn| projection::forget(conn, oldest, budget.events))?;
+        }
         let free = pages(&self.conn, "freelist_count")?;
         let give_back = free.saturating_sub(KEPT_FREE_PAGES);
         let freed = give_back.min(budget.pages);
@@ -109,12 +114,11 @@ impl Journal {
             self.write(|conn| vacuum(conn, freed))?;
         }
         // Projecting took room.
-        let used = used_bytes(&self.conn)?;
-        let is_too_big = retention.max_bytes.is_some_and(|max_bytes| used > max_bytes);
+        let is_too_big = is_too_big(used_bytes(&self.conn)?);
         Ok(Pruned {
             events,
             freed_bytes: freed * PAGE_BYTES,
-            more: upto < keep_from || give_back > freed || (events > 0 && is_too_big),
+            more: upto < keep_from || give_back > freed || (events + forgotten > 0 && is_too_big),
         })
     }
 
@@ -136,7 +140,7 @@ impl Journal {
             let used = used_bytes(&self.conn)?;
             let kept = self.head.seq - oldest + 1;
             let event_bytes = self.event_bytes(oldest)?.min(used / kept).max(1);
-            // What outlives the events is not theirs to make room for: half of the size is always for them.
+            // Half of the size is always the events': what outlives them gives way to them.
             let least = (max_bytes / 2).div_ceil(event_bytes).min(kept);
             let too_many = used.saturating_sub(max_bytes).div_ceil(event_bytes).min(kept - least);
             keep_from = keep_from.max(oldest.saturating_add(too_many));

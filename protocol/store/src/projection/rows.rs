@@ -271,6 +271,19 @@ pub(crate) fn prune<P: Projection>(conn: &Connection, upto: u64) -> Result<(), r
     Ok(())
 }
 
+/// The rows that no event has concerned for longest, all of whose events are gone: their `touched`, as a statement with
+/// the oldest kept event and their number as parameters.
+pub(crate) fn oldest<P: Projection>() -> String {
+    let name = P::TABLE.name;
+    format!("SELECT touched FROM (SELECT touched FROM {name} WHERE touched < ?1 ORDER BY touched LIMIT ?2)")
+}
+
+/// Deletes the rows that no event behind `upto` has concerned. How many.
+pub(crate) fn forget<P: Projection>(conn: &Connection, upto: i64) -> Result<usize, rusqlite::Error> {
+    conn.prepare_cached(&format!("DELETE FROM {} WHERE touched <= ?", P::TABLE.name))?
+        .execute([upto])
+}
+
 /// Writes rows into one table.
 pub(crate) struct Writer<'c, P> {
     conn: &'c Connection,
