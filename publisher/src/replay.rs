@@ -160,6 +160,8 @@ impl Replays {
     /// The next events after a number, up to another one, and up to about so many bytes.
     pub(crate) async fn events(&self, after: u64, upto: u64, bytes: usize) -> Result<Rows, ReplayError> {
         self.ask(move |reader| {
+            // What is pruned is told, and not only left out.
+            let _transaction = reader.transaction()?;
             let gap = reader.gaps(after + 1)?.into_iter().find(|gap| gap.after_seq <= upto);
             let upto = gap.as_ref().map_or(upto, |gap| gap.after_seq);
             let mut rows = Rows {
@@ -301,6 +303,8 @@ fn expired(reader: &Reader, after: u64) -> Result<Option<u64>, StoreError> {
 }
 
 fn page(reader: &Reader, request: &PageRequest, epoch: Epoch) -> Result<Page, StoreError> {
+    // What is pruned is told, and not only left out.
+    let _transaction = reader.transaction()?;
     let mut page = Page::new(request.after);
     page.expired = expired(reader, request.after)?;
     let numbered = request.numbered.then_some(epoch);

@@ -264,6 +264,13 @@ impl Reader {
         oldest(&self.conn)
     }
 
+    /// While what this gives is there, every call sees the database as it was at the first of them. For a short time
+    /// only: see [`Reader`]. Not to be taken twice, nor with a call that has one of its own, such as
+    /// [`status`](Reader::status).
+    pub fn transaction(&self) -> Result<impl Drop + use<'_>, StoreError> {
+        Ok(self.conn.unchecked_transaction()?)
+    }
+
     /// Visits the events with `after < number <= upto` in order, until `visit` breaks. Returns the last number
     /// that was visited, or `after`.
     pub fn scan(

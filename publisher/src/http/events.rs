@@ -1,13 +1,17 @@
 //! `GET /api/v1/events`: the journal, a page a request.
+//!
+//! Where a page ends is told by its cursor. So nothing that a reader may not see has a part in it: a page ends behind an
+//! event that is shown, or when so many events were looked at, whatever they are.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::StatusCode;
 use lavabus_protocol::filter::{Candidate, Filter};
-use lavabus_protocol::{Cursor, Epoch, GapReason, Position};
+use lavabus_protocol::{Cursor, Epoch, EventId, GapReason, Position};
 use lavabus_store::{Event, EventRow, Reader, StoreError};
 use tokio::time::Instant;
 
@@ -27,8 +31,8 @@ const PAGE_BYTES: usize = 256 * 1024;
 const LOOKED_AT: u64 = 10_000;
 /// A page ends when it was asked for so long who may see its events.
 const LOOK_UPS: Duration = Duration::from_secs(10);
-/// Of so many events it is asked in one go.
-const ASKED_AT_ONCE: usize = 64;
+/// So many events are read in one go, and then it is asked who may see them.
+const READ_AT_ONCE: usize = 64;
 
 /// What is asked for.
 struct Question {
@@ -38,6 +42,7 @@ struct Question {
     /// Times of receipt, in µs since 1970.
     since: Option<i64>,
     until: Option<i64>,
+    /// From the newest to the oldest.
     reverse: bool,
 }
 
@@ -56,15 +61,80 @@ impl Question {
     }
 }
 
-/// What the journal has of it.
+/// Numbers to look at, both ends included, from the one end or the other.
+#[derive(Clone, Copy)]
+struct Span {
+    first: u64,
+    last: u64,
+    reverse: bool,
+    /// So many may still be looked at for this page.
+    budget: u64,
+}
+
+impl Span {
+    fn is_empty(self) -> bool {
+        self.first > self.last
+    }
+
+    /// The number that was looked at last.
+    fn place(self) -> u64 {
+        match self.reverse {
+            false => self.first - 1,
+            true => self.last + 1,
+        }
+    }
+
+    fn goes_on_behind(&mut self, seq: u64) {
+        match self.reverse {
+            false => self.first = seq + 1,
+            true => self.last = seq - 1,
+        }
+    }
+}
+
+/// How the journal begins to answer.
+struct Beginning {
+    span: Span,
+    /// Something is missing before the page.
+    gap: Option<Gap>,
+    /// Something that had no number is missing behind the span: the next page begins with saying so.
+    ends_at_gap: bool,
+}
+
+/// What a reader is shown.
 #[derive(Default)]
 struct Page {
-    events: Vec<Event>,
-    /// Where it goes on; none: there is no more.
-    reached: Option<u64>,
-    gap: Option<Gap>,
-    /// The place to begin at is not known.
-    is_lost: bool,
+    /// JSON, with commas between.
+    events: String,
+    count: usize,
+    last: Option<(u64, EventId)>,
+}
+
+impl Page {
+    fn push(&mut self, event: &Event, epoch: Epoch) {
+        if self.count > 0 {
+            self.events.push(',');
+        }
+        self.events.push_str(&event.row().to_record(epoch).to_json_line());
+        self.count += 1;
+        self.last = Some((event.seq, event.id));
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        self.count >= limit || self.events.len() >= PAGE_BYTES
+    }
+
+    /// Of an event that is not shown not even the UUID is.
+    fn cursor(&self, seq: u64, epoch: Epoch) -> Cursor {
+        let position = Position { epoch, seq };
+        match self.last {
+            Some((last, uuid)) if last == seq => Cursor {
+                position: Some(position),
+                uuid,
+            },
+            _ => Cursor::of_position(position),
+        }
+    }
 }
 
 /// `GET /api/v1/events`.
@@ -74,60 +144,47 @@ pub(crate) async fn list(
     Visitor(reader): Visitor,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let question = Question::read(parameters)?;
+    let question = Arc::new(Question::read(parameters)?);
     let replays = http.replays()?;
     // What was committed and not yet published is news: it comes by the stream first.
     let (epoch, head) = (http.epoch, http.fan_out.head());
-    let mut page = replays
-        .ask(move |journal| page(journal, &question, epoch, head))
-        .await?;
-    if page.is_lost {
+    let asked = question.clone();
+    let beginning = replays.ask(move |journal| begin(journal, &asked, epoch, head)).await?;
+    let Some(beginning) = beginning else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "the event of this cursor is not known here: begin anew",
         ));
-    }
+    };
+    let (mut span, mut page) = (beginning.span, Page::default());
     let deadline = Instant::now() + LOOK_UPS;
-    let mut body = String::from("{\"events\":[");
-    let mut last = None;
-    for events in page.events.chunks(ASKED_AT_ONCE) {
-        if let Some((seq, _)) = last
-            && Instant::now() > deadline
-        {
-            page.reached = Some(seq);
+    while !span.is_empty() && span.budget > 0 && !page.is_full(question.limit) {
+        if Instant::now() > deadline {
+            // What was asked until now is known when the client comes again.
+            let (last, _) = page.last.ok_or_else(Problem::unavailable)?;
+            span.goes_on_behind(last);
             break;
         }
+        let asked = question.clone();
+        let (events, rest) = replays.ask(move |journal| read(journal, &asked, span)).await?;
+        span = rest;
         let events: Vec<&Event> = events.iter().collect();
-        for (event, is_shown) in events.iter().zip(visible_of(&reader, &events).await) {
-            last = Some((event.seq, is_shown.then_some(event.id)));
-            if is_shown {
-                if !body.ends_with('[') {
-                    body.push(',');
-                }
-                body.push_str(&event.row().to_record(epoch).to_json_line());
+        let shown = visible_of(&reader, &events).await;
+        for (event, _) in events.iter().zip(shown).filter(|(_, is_shown)| *is_shown) {
+            page.push(event, epoch);
+            if page.is_full(question.limit) {
+                span.goes_on_behind(event.seq);
+                break;
             }
         }
     }
-    body.push_str("],\"next\":");
-    match page.reached {
-        None => body.push_str("null"),
-        Some(seq) => {
-            let position = Position { epoch, seq };
-            // Of an event that was not shown not even the UUID is.
-            let cursor = match last {
-                Some((last, Some(uuid))) if last == seq => Cursor {
-                    position: Some(position),
-                    uuid,
-                },
-                _ => Cursor::of_position(position),
-            };
-            body.push_str(&format!("\"{cursor}\""));
-        }
-    }
-    if let Some(gap) = page.gap {
-        body.push_str(&format!(",\"gap\":{}", gap.to_json()));
-    }
-    body.push('}');
+    let next = match span.is_empty() && !beginning.ends_at_gap {
+        true => "null".to_owned(),
+        false => format!("\"{}\"", page.cursor(span.place(), epoch)),
+    };
+    let gap = beginning.gap.map(|gap| format!(",\"gap\":{}", gap.to_json()));
+    let (events, gap) = (page.events, gap.unwrap_or_default());
+    let body = format!("{{\"events\":[{events}],\"next\":{next}{gap}}}");
     Ok(answer::json(&http, &connection, body))
 }
 
@@ -140,59 +197,82 @@ pub(crate) fn candidate<'a>(row: &EventRow<'a>) -> Candidate<'a> {
     }
 }
 
-fn page(journal: &Reader, question: &Question, epoch: Epoch, head: u64) -> Result<Page, StoreError> {
-    let mut page = Page::default();
+/// `None`: the place to begin at is not known.
+fn begin(journal: &Reader, question: &Question, epoch: Epoch, head: u64) -> Result<Option<Beginning>, StoreError> {
     let pruned = journal.oldest()?.map_or(head, |oldest| oldest - 1);
-    let mut first = pruned + 1;
-    let mut last = head;
+    let mut beginning = Beginning {
+        span: Span {
+            first: pruned + 1,
+            last: head,
+            reverse: question.reverse,
+            budget: LOOKED_AT,
+        },
+        gap: None,
+        ends_at_gap: false,
+    };
+    let span = &mut beginning.span;
     if let Some(since) = question.since {
-        first = first.max(journal.seq_received_since(since)?);
+        span.first = span.first.max(journal.seq_received_since(since)?);
     }
     if let Some(until) = question.until {
-        last = last.min(journal.seq_received_since(until)? - 1);
+        span.last = span.last.min(journal.seq_received_since(until)? - 1);
     }
     if let Some(cursor) = question.after {
         let resume = replay::resume(journal, &cursor, epoch)?;
         if !question.reverse {
-            first = first.max(resume.after + 1);
-            page.gap = resume.gap.map(|reason| Gap::after(cursor, epoch, resume.after, reason));
+            span.first = span.first.max(resume.after + 1);
+            beginning.gap = resume.gap.map(|reason| Gap::after(cursor, epoch, resume.after, reason));
         } else if resume.known {
-            last = last.min(resume.after.saturating_sub(1));
+            span.last = span.last.min(resume.after.saturating_sub(1));
         } else if resume.gap == Some(GapReason::Expired) {
-            return Ok(page);
+            span.last = 0;
         } else {
-            page.is_lost = true;
-            return Ok(page);
+            return Ok(None);
         }
     }
-    if first > last {
-        return Ok(page);
+    if !question.reverse && !span.is_empty() {
+        let gaps = journal.gaps(span.first)?.into_iter().map(|gap| gap.after_seq);
+        if let Some(gap) = gaps.filter(|after| *after <= span.last).min() {
+            span.last = gap;
+            beginning.ends_at_gap = true;
+        }
     }
-    // Something is missing there that had no number: the next page begins with saying so.
-    let gap = journal.gaps(first)?.into_iter().map(|gap| gap.after_seq);
-    let gap = gap.filter(|after| !question.reverse && *after <= last).min();
-    last = gap.unwrap_or(last);
-    let (mut bytes, mut reached) = (0, 0);
-    let mut looked_at = 0;
+    Ok(Some(beginning))
+}
+
+/// The next events that are wanted, and what is left then.
+fn read(journal: &Reader, question: &Question, mut span: Span) -> Result<(Vec<Event>, Span), StoreError> {
+    let _transaction = journal.transaction()?;
+    let pruned = journal.oldest()?.map_or(span.last, |oldest| oldest - 1);
+    if !span.reverse && pruned >= span.first {
+        // Removed since the page was begun: it ends here, and the next one begins with saying so.
+        span.budget = 0;
+        return Ok((Vec::new(), span));
+    }
+    let (first, last) = (span.first, span.last);
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    let mut is_cut = false;
     let visit = |row: EventRow<'_>| {
-        reached = row.seq;
-        looked_at += 1;
+        span.goes_on_behind(row.seq);
+        span.budget -= 1;
         if question.filter.matches(&candidate(&row)) {
             bytes += row.topic.len() + row.sent.len() + row.user.len() + row.data.len();
-            page.events.push(row.to_event());
+            events.push(row.to_event());
         }
-        match page.events.len() < question.limit && bytes < PAGE_BYTES && looked_at < LOOKED_AT {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        is_cut = events.len() >= READ_AT_ONCE || bytes >= PAGE_BYTES || span.budget == 0;
+        match is_cut {
+            false => ControlFlow::Continue(()),
+            true => ControlFlow::Break(()),
         }
     };
-    let end = if question.reverse {
-        journal.scan_back(last + 1, first - 1, visit)?;
-        first
-    } else {
-        journal.scan(first - 1, last, visit)?;
-        last
-    };
-    page.reached = (reached != 0 && (reached != end || gap.is_some())).then_some(reached);
-    Ok(page)
+    match question.reverse {
+        false => journal.scan(first - 1, last, visit).map(drop)?,
+        true => journal.scan_back(last + 1, first - 1, visit)?,
+    }
+    if !is_cut {
+        // Numbers may be missing at the end.
+        let end = if span.reverse { first } else { last };
+        span.goes_on_behind(end);
+    }
+    Ok((events, span))
 }
