@@ -187,3 +187,32 @@ async fn what_was_published_before_the_end_still_comes() {
     publisher.stop().await;
     assert_eq!(uuids(&reading.await.unwrap()), sent_uuids(&sent));
 }
+
+/// A proxy, and our own client, end a stream that says nothing for a while: one whose filter matches nothing says
+/// something also while there are events all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_says_something_where_all_events_are_for_others() {
+    let publisher = Lab::new()
+        .http()
+        .configure(|config| config.http.keep_alive = Duration::from_millis(200))
+        .start()
+        .await;
+    let mut stream = TcpStream::connect(publisher.http()).await.unwrap();
+    let request = format!(
+        "GET /api/v1/stream?kind=worker HTTP/1.1\r\nHost: {}\r\n\r\n",
+        publisher.http()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let push = StockPush::connect(publisher.intake());
+    let mut text = Vec::new();
+    let comments = async {
+        // One is there at once.
+        while String::from_utf8_lossy(&text).matches(":\n\n").count() < 4 {
+            tokio::select! {
+                read = tokio::io::AsyncReadExt::read_buf(&mut stream, &mut text) => assert_ne!(read.unwrap(), 0),
+                () = tokio::time::sleep(Duration::from_millis(20)) => push.send(&Message::test_event(1)),
+            }
+        }
+    };
+    tokio::time::timeout(lab::LONG, comments).await.expect("comments");
+}

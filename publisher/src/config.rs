@@ -59,6 +59,8 @@ pub struct HttpConfig {
     pub origins: Vec<String>,
     /// The body of a request may have so many bytes.
     pub max_body: usize,
+    /// A stream of server-sent events says something at least this often.
+    pub keep_alive: Duration,
 }
 
 impl Default for HttpConfig {
@@ -69,6 +71,7 @@ impl Default for HttpConfig {
             proxies: Vec::new(),
             origins: Vec::new(),
             max_body: 1 << 20,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -20,7 +20,7 @@ mod visitor;
 pub(crate) mod websocket;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CONNECTION, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -66,6 +66,8 @@ const BUFFER: usize = 16 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// It is said no more often than this that none can be accepted.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// So many connections beyond what their address may have are told so at a time; more are closed without a word.
+pub(crate) const REFUSALS: usize = 64;
 /// After a failure to accept the listener rests this long.
 const REST: Duration = Duration::from_millis(100);
 
@@ -91,6 +93,8 @@ pub(crate) struct Parts {
     /// Pages of these origins may read, beside those of the port itself.
     pub(crate) origins: Vec<String>,
     pub(crate) stalled_timeout: Duration,
+    /// A stream says something at least this often.
+    pub(crate) keep_alive: Duration,
     /// Tasks of connections that are not HTTP any more.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when everything is published that will be.
@@ -185,7 +189,15 @@ fn api() -> [(&'static str, MethodRouter<Http>); 9] {
 pub(crate) struct Connection {
     client: IpAddr,
     aborted: CancellationToken,
-    _places: Arc<(Place, Arc<OwnedSemaphorePermit>)>,
+    _places: (Arc<Places>, Option<Arc<Place>>),
+}
+
+/// What a connection takes from others while it is there, whether it asks for something or not.
+#[derive(Debug)]
+struct Places {
+    _permits: Vec<OwnedSemaphorePermit>,
+    /// One that is refused has none; nor has a proxy, whose clients have one each while they ask.
+    place: Option<Place>,
 }
 
 impl Connection {
@@ -205,6 +217,10 @@ pub(crate) struct HttpDoors {
     pub(crate) http: Http,
     /// One permit a connection, whatever its kind.
     pub(crate) connections: Arc<Semaphore>,
+    /// One permit a connection of this port, fewer than those: there is always room for ZeroMQ.
+    pub(crate) own_connections: Arc<Semaphore>,
+    /// One permit a connection that is refused.
+    pub(crate) refusals: Arc<Semaphore>,
     pub(crate) addresses: Addresses,
     /// Whether the port is asked by the names of this machine only.
     pub(crate) checks_host: bool,
@@ -233,19 +249,46 @@ impl HttpDoors {
                     continue;
                 }
             };
-            let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-                self.http.counters.too_many_connections.add(1);
+            // Where a socket takes both, an IPv4 peer is one.
+            let peer = peer.ip().to_canonical();
+            let Some(places) = self.places(peer) else {
                 debug!(%peer, "refused: too many connections");
                 continue;
             };
             let doors = self.clone();
             self.http
                 .tasks
-                .spawn(doors.serve(stream, peer, routes.clone(), Arc::new(permit)));
+                .spawn(doors.serve(stream, peer, routes.clone(), Arc::new(places)));
         }
     }
 
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, routes: Router, permit: Arc<OwnedSemaphorePermit>) {
+    /// Room for a connection of this peer, or for telling it that there is none.
+    fn places(&self, peer: IpAddr) -> Option<Places> {
+        let place = match self.addresses.is_proxy(peer) {
+            true => None,
+            false => match self.addresses.place(peer) {
+                Some(place) => Some(place),
+                None => {
+                    self.http.counters.too_many_of_address.add(1);
+                    return Some(Places {
+                        _permits: vec![self.refusals.clone().try_acquire_owned().ok()?],
+                        place: None,
+                    });
+                }
+            },
+        };
+        let permits = [&self.connections, &self.own_connections].map(|semaphore| semaphore.clone().try_acquire_owned());
+        let Ok(permits) = permits.into_iter().collect() else {
+            self.http.counters.too_many_connections.add(1);
+            return None;
+        };
+        Some(Places {
+            _permits: permits,
+            place,
+        })
+    }
+
+    async fn serve(self, stream: TcpStream, peer: IpAddr, routes: Router, places: Arc<Places>) {
         // Small messages go out at once.
         let _ = stream.set_nodelay(true);
         // A client whose machine is gone says nothing, and many have nothing to say for hours.
@@ -255,16 +298,22 @@ impl HttpDoors {
         }
         let aborted = CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
-            let (doors, mut routes, permit) = (self.clone(), routes.clone(), permit.clone());
+            let (doors, mut routes, places) = (self.clone(), routes.clone(), places.clone());
             let aborted = aborted.clone();
             async move {
                 let mut request = request.map(Body::new);
-                match doors.connection(peer.ip(), request.headers(), permit, aborted) {
+                match doors.connection(peer, request.headers(), places, aborted) {
                     Ok(connection) => {
                         request.extensions_mut().insert(connection);
                         routes.call(request).await
                     }
-                    Err(problem) => Ok::<Response, Infallible>(problem.into_response()),
+                    Err(problem) => {
+                        let mut response = problem.into_response();
+                        response
+                            .headers_mut()
+                            .insert(CONNECTION, HeaderValue::from_static("close"));
+                        Ok::<Response, Infallible>(response)
+                    }
                 }
             }
         });
@@ -297,25 +346,32 @@ impl HttpDoors {
         &self,
         peer: IpAddr,
         headers: &HeaderMap,
-        permit: Arc<OwnedSemaphorePermit>,
+        places: Arc<Places>,
         aborted: CancellationToken,
     ) -> Result<Connection, Problem> {
         if self.checks_host && !self.http.is_host_allowed(headers) {
             let detail = "this port is for this machine; whoever reaches it under another name needs --http-origin";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        let client = self.addresses.client(peer, headers);
-        let Some(place) = self.addresses.place(client) else {
-            self.http.counters.too_many_of_address.add(1);
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many connections from one address",
-            ));
+        let refused = || {
+            let detail = "too many connections from one address";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
         };
+        let client = self.addresses.client(peer, headers);
+        let mut of_client = None;
+        if self.addresses.is_proxy(peer) {
+            of_client = self.addresses.place(client).map(Arc::new);
+            if of_client.is_none() {
+                self.http.counters.too_many_of_address.add(1);
+                return Err(refused());
+            }
+        } else if places.place.is_none() {
+            return Err(refused());
+        }
         Ok(Connection {
             client,
             aborted,
-            _places: Arc::new((place, permit)),
+            _places: (places, of_client),
         })
     }
 }

@@ -379,15 +379,21 @@ impl Publisher {
             retention: config.journal.as_ref().map(|journal| journal.retention),
             origins: config.http.origins,
             stalled_timeout: shared.heartbeat.stalled_timeout,
+            keep_alive: config.http.keep_alive,
             tasks: subscribers.clone(),
             drain: drain.clone(),
         });
         let is_open = matches!(config.authority, AuthorityConfig::Open { .. });
+        // The last quarter is for ZeroMQ alone.
+        let own_connections = Arc::new(Semaphore::new(config.max_connections.div_ceil(4) * 3));
+        let refusals = Arc::new(Semaphore::new(http::REFUSALS));
         for listener in http {
             let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
             let doors = HttpDoors {
                 http: second_port.clone(),
                 connections: connections.clone(),
+                own_connections: own_connections.clone(),
+                refusals: refusals.clone(),
                 addresses: Addresses::new(config.http.max_per_address, &config.http.proxies),
                 checks_host: is_open && is_local,
                 closing: closing.clone(),

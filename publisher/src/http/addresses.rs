@@ -46,7 +46,8 @@ impl Addresses {
         }
     }
 
-    fn is_proxy(&self, address: IpAddr) -> bool {
+    /// Whether this one asks for others.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(&address))
     }
 
@@ -61,10 +62,10 @@ impl Addresses {
             .collect();
         let mut names = values.iter().flat_map(|value| value.split(',')).rev();
         while self.is_proxy(client) {
-            let Some(named) = names.next().and_then(|name| name.trim().parse().ok()) else {
+            let Some(named) = names.next().and_then(|name| name.trim().parse::<IpAddr>().ok()) else {
                 break;
             };
-            client = named;
+            client = named.to_canonical();
         }
         client
     }
@@ -106,6 +107,7 @@ mod tests {
             client("10.0.0.1", "203.0.113.9, 198.51.100.7, 10.0.0.2"),
             "198.51.100.7"
         );
+        assert_eq!(client("10.0.0.1", "::ffff:198.51.100.7"), "198.51.100.7");
         assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
         assert_eq!(client("10.0.0.1", ""), "10.0.0.1");
     }

@@ -28,6 +28,7 @@ use lavabus_protocol::{Cursor, Epoch, Kind};
 use lavabus_store::Event;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::authority::Reader;
@@ -48,8 +49,6 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const CHUNK: usize = 16 * 1024;
 /// and of so many batches more than one at most.
 const BATCHES: usize = 64;
-/// A comment goes out when nothing else did for so long.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// At the publisher's end a client has so long to take what was published before.
 const FLUSH: Duration = Duration::from_secs(3);
 const COMMENT: &[u8] = b":\n\n";
@@ -103,6 +102,8 @@ pub(crate) async fn open(
         chunks,
         pending,
         stalled: http.stalled_timeout,
+        keep_alive: http.keep_alive,
+        comment_due: Instant::now() + http.keep_alive,
         following,
         filter,
         reader,
@@ -178,6 +179,9 @@ struct Sending {
     pending: BytesMut,
     /// A client that takes nothing for so long is given up.
     stalled: Duration,
+    keep_alive: Duration,
+    /// A comment goes out then, if nothing else has.
+    comment_due: Instant,
     following: Following,
     filter: Filter,
     reader: Reader,
@@ -197,10 +201,13 @@ impl Sending {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
+        // Also where events come all the time, and none of them for this reader.
+        if self.pending.is_empty() && self.comment_due <= Instant::now() {
+            self.pending.extend_from_slice(COMMENT);
+        }
         self.send_pending().await?;
         let before = self.following.sequence();
-        let Ok(next) = tokio::time::timeout(KEEP_ALIVE, self.following.next()).await else {
-            self.pending.extend_from_slice(COMMENT);
+        let Ok(next) = tokio::time::timeout_at(self.comment_due, self.following.next()).await else {
             return Ok(());
         };
         let mut is_ring = self.take(before, next?).await?;
@@ -241,6 +248,7 @@ impl Sending {
             let room = room.map_err(|_| End::Stalled)?.map_err(|_| End::Gone)?;
             let chunk = self.pending.split_to(CHUNK.min(self.pending.len()));
             room.send(chunk.freeze());
+            self.comment_due = Instant::now() + self.keep_alive;
         }
         // What was split off holds the whole of it.
         self.pending = BytesMut::new();
