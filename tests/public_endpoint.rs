@@ -55,6 +55,34 @@ async fn options_work_within_its_own_memory() {
     eventually("published once", || publisher.counters().published.get() == 1).await;
 }
 
+/// What everybody might see once, not everybody may see now: whoever comes later asks the stream of all events.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_has_no_past() {
+    let publisher = Lab::new()
+        .journal()
+        .configure(|config| config.publish_public = vec!["tcp://127.0.0.1:0".parse().unwrap()])
+        .start()
+        .await;
+    let first = StockSub::connect(publisher.publish_public(), &["", "@seq"]);
+    publisher.subscribers(1).await;
+    let push = StockPush::connect(publisher.intake());
+    push.send(&Message::test_event(1));
+    push.send(&Message::test_event(2));
+    while first.next().is_control() {}
+    let unknown = "@after:00000000-0000-4000-8000-000000000000".to_owned();
+    for cursor in [unknown, format!("@after:{}", Message::test_event(1).uuid())] {
+        let late = StockSub::connect(publisher.publish_public(), &["", "@seq", &cursor]);
+        let gap = loop {
+            let message = late.next();
+            assert!(message.is_control(), "{message:?}");
+            if message.text(1) == "gap" {
+                break message;
+            }
+        };
+        assert!(format!("{gap:?}").contains("not_permitted"), "{gap:?}");
+    }
+}
+
 /// A LAVA that is away when the publisher starts is only late: what everybody may see comes when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lava_that_is_away_at_the_start_silences_it_only_until_it_is_back() {

@@ -101,7 +101,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub stalled_timeout: Duration,
 
-    /// Memory for the newest events, such as 16M; older ones are read from the journal.
+    /// Memory for the newest events, such as 16M; older ones are read from the journal. Readers of the second port add the
+    /// forms that they read: up to five times as much.
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_size)]
     pub ring: u64,
 

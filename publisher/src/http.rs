@@ -51,6 +51,7 @@ pub(crate) use self::emit::Posts;
 pub(crate) use self::gap::Gap;
 pub(crate) use self::metrics::Measured;
 pub(crate) use self::problem::Problem;
+pub(crate) use self::stream::EXPRESSIONS;
 pub(crate) use self::timeline::AT_A_TIME as TIMELINES;
 use crate::authority::Authority;
 use crate::counters::Counters;
@@ -88,6 +89,8 @@ pub(crate) struct Parts {
     pub(crate) posts: Posts,
     /// One permit a timeline that is being made.
     pub(crate) timelines: Semaphore,
+    /// One permit a regular expression of a stream.
+    pub(crate) expressions: Arc<Semaphore>,
     /// None without a journal.
     pub(crate) retention: Option<Retention>,
     /// Pages of these origins may read, beside those of the port itself.
@@ -140,6 +143,11 @@ impl Http {
             .split_once("://")
             .is_some_and(|(_, authority)| Some(authority) == host);
         is_own || self.origins.iter().any(|allowed| allowed == origin)
+    }
+
+    /// Events are kept before they are seen, and it can be told who may see them.
+    fn is_ready(&self) -> bool {
+        self.health.is_ready() && self.authority.is_available()
     }
 
     /// Where the past is read.

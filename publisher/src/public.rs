@@ -35,11 +35,11 @@ pub(crate) struct Public {
 impl Public {
     /// Works until everything is published that will be, and that is handed on.
     pub(crate) async fn run(mut self, drain: CancellationToken) {
-        loop {
+        while !drain.is_cancelled() || self.following.sequence() < self.following.head() {
             // Cancel-safe: what is not handed on yet comes again.
             let handed_on = tokio::select! {
                 handed_on = self.hand_on() => handed_on,
-                () = drain.cancelled(), if self.following.sequence() >= self.following.head() => return,
+                () = drain.cancelled(), if !drain.is_cancelled() => continue,
             };
             if let Err(failed) = handed_on {
                 // What could not be read is read again: they are late, and miss nothing.

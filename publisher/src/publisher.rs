@@ -353,8 +353,10 @@ impl Publisher {
         let mut stages = None;
         if !http.is_empty() {
             let (fan_out, replays) = (&shared.fan_out, shared.replays.as_ref());
+            // What it misses no subscriber misses.
+            let uncounted = Arc::default();
             let counting = Counting {
-                following: Following::live(fan_out, replays, &counters).expect("the first subscriptions have room"),
+                following: Following::live(fan_out, replays, &uncounted).expect("the first subscriptions have room"),
                 reader: authority.public(),
                 counters: counters.clone(),
             };
@@ -376,6 +378,7 @@ impl Publisher {
             },
             posts,
             timelines: Semaphore::new(http::TIMELINES),
+            expressions: Arc::new(Semaphore::new(http::EXPRESSIONS)),
             retention: config.journal.as_ref().map(|journal| journal.retention),
             origins: config.http.origins,
             stalled_timeout: shared.heartbeat.stalled_timeout,
@@ -418,6 +421,7 @@ impl Publisher {
             ended = ended_early(&mut writer) => return Err(ended),
             () = panicked(&mut explaining) => return Err(FatalError::Panicked("explainer")),
             () = panicked(&mut stages) => return Err(FatalError::Panicked("count of stages")),
+            () = reading_ended(shared.replays.as_deref()) => return Err(FatalError::Panicked("reader of the journal")),
             () = panicked(&mut public) => return Err(FatalError::Panicked("stream of public events")),
         }
         info!("ending: no new connections, reading what producers already sent");
@@ -443,6 +447,14 @@ impl Publisher {
             );
         }
         Ok(())
+    }
+}
+
+/// Without a journal never.
+async fn reading_ended(replays: Option<&Replays>) {
+    match replays {
+        Some(replays) => replays.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use lavabus_protocol::{ControlMessage, Cursor, Epoch, GapReason, SnapshotScope};
 use lavabus_store::{Event, EventRow, OpenError, Reader, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::fan_out::matching::PrefixSet;
 use crate::numbered;
@@ -103,6 +104,7 @@ pub(crate) struct Replays {
     /// One permit a whole snapshot that is in memory.
     snapshots: Arc<Semaphore>,
     epoch: Epoch,
+    ended: CancellationToken,
 }
 
 impl Replays {
@@ -110,13 +112,19 @@ impl Replays {
     pub(crate) fn start(path: &Path, epoch: Epoch) -> Result<Arc<Replays>, OpenError> {
         let (tasks, waiting) = std::sync::mpsc::sync_channel::<Task>(READERS);
         let waiting = Arc::new(Mutex::new(waiting));
+        let ended = CancellationToken::new();
         for n in 0..READERS {
             let reader = Reader::open(path)?;
             let waiting = waiting.clone();
+            let ended = ended.clone().drop_guard();
             let next = move || waiting.lock().expect("no holder of this lock panics").recv().ok();
             let thread = std::thread::Builder::new().name(format!("replay-{n}"));
             thread
-                .spawn(move || std::iter::from_fn(next).for_each(|task| task(&reader)))
+                .spawn(move || {
+                    // Also where a task panics.
+                    let _ended = ended;
+                    std::iter::from_fn(next).for_each(|task| task(&reader));
+                })
                 .expect("the process may have threads");
         }
         let snapshots = Arc::new(Semaphore::new(MAX_SNAPSHOTS));
@@ -125,7 +133,13 @@ impl Replays {
             tasks,
             snapshots,
             epoch,
+            ended,
         }))
+    }
+
+    /// One of the threads has ended, which before the end of all is a panic.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Waits for a reader and runs one short task on it. Cancel-safe: a task under way ends without an audience.
@@ -464,5 +478,15 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((resume.after, resume.known, resume.gap), (5, true, None));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(journal(folder.path()));
+        let replays = Replays::start(&folder.path().join("events.db"), Epoch::from_u32(1)).unwrap();
+        let answer = replays.ask(|_| -> Result<(), StoreError> { panic!("a defect") }).await;
+        assert!(matches!(answer, Err(ReplayError::Ended)));
+        replays.ended().await;
     }
 }

@@ -6,7 +6,7 @@ use super::{Field, canonical_kind, ignores_case};
 use crate::event::JobId;
 
 /// Memory that one compiled regular expression may take, in bytes. Some come from strangers, by HTTP.
-const REGEX_LIMIT: usize = 1 << 20;
+const REGEX_LIMIT: usize = 256 << 10;
 
 /// The value of a field, or a rule for it.
 #[derive(Clone, Debug)]

@@ -178,10 +178,9 @@ fn journal(http: &Http, exposition: &mut Exposition) {
     exposition
         .gauge("lavabus_head_sequence", "The newest event's number.")
         .value(http.fan_out.head());
-    let is_ready = http.health.is_ready() && http.authority.is_available();
     exposition
         .gauge("lavabus_ready", "1 while GET /readyz says that it is ready, else 0.")
-        .value(u8::from(is_ready));
+        .value(u8::from(http.is_ready()));
     let Some(database) = &http.measured.database else {
         return;
     };

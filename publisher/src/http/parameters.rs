@@ -10,7 +10,9 @@ use lavabus_protocol::{Cursor, CursorError};
 
 use crate::http::{Http, Problem};
 
-/// Regular expressions that one request may have: each may take a MiB.
+/// Clauses of a filter that one request may have: each event is compared with all of them,
+const MAX_CLAUSES: usize = 32;
+/// and regular expressions among them: each may take half a MiB.
 const MAX_EXPRESSIONS: usize = 8;
 
 /// Name and value each, in the order of the request. Whoever reads one takes it out.
@@ -110,15 +112,16 @@ impl Parameters {
     /// `kind=`, `not_kind=` and so on, as the command line's `--kind` and `--not-kind`.
     pub(crate) fn filter(&mut self) -> Result<Filter, Problem> {
         let mut filter = Filter::default();
-        let mut expressions = 0;
         let clauses = self.0.extract_if(.., |(name, _)| clause(name).is_some());
         for (name, value) in clauses {
             let (field, negated) = clause(&name).expect("taken out because it is one");
             filter
                 .add(field, negated, &value)
                 .map_err(|error| bad(format!("the parameter {name}: {error}")))?;
-            expressions += usize::from(value.starts_with('~'));
-            if expressions > MAX_EXPRESSIONS {
+            if filter.clauses().len() > MAX_CLAUSES {
+                return Err(bad(format!("more than {MAX_CLAUSES} values to filter by")));
+            }
+            if filter.expressions() > MAX_EXPRESSIONS {
                 return Err(bad(format!("more than {MAX_EXPRESSIONS} regular expressions")));
             }
         }
@@ -193,6 +196,8 @@ mod tests {
             assert!(is_refused, "{query}");
         }
         assert!(parameters(&"device=~a&".repeat(9)).filter().is_err());
+        assert!(parameters(&"device=a&".repeat(33)).filter().is_err());
+        assert!(parameters(&"device=a&".repeat(32)).filter().is_ok());
         for query in [
             "limit=0",
             "limit=1001",

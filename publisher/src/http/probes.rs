@@ -23,10 +23,11 @@ pub(crate) async fn livez(State(http): State<Http>) -> Response {
 
 /// `GET /readyz`: events are kept before they are seen, and it can be told who may see them.
 pub(crate) async fn readyz(State(http): State<Http>) -> Response {
-    if !http.authority.is_available() {
-        return said(false, "the authority does not answer: nothing private is shown");
-    }
-    said(http.health.is_ready(), "the journal does not take events")
+    let otherwise = match http.health.is_ready() {
+        true => "the authority does not answer: nothing private is shown",
+        false => "the journal does not take events",
+    };
+    said(http.is_ready(), otherwise)
 }
 
 fn said(good: bool, otherwise: &'static str) -> Response {

@@ -30,7 +30,7 @@ pub(crate) async fn status(
         }
     };
     status["journal"] = json!(http.replays.is_some());
-    status["ready"] = json!(http.health.is_ready());
+    status["ready"] = json!(http.is_ready());
     status["version"] = json!(env!("CARGO_PKG_VERSION"));
     status["retention"] = http.retention.map_or(Value::Null, |retention| {
         json!({

@@ -26,8 +26,8 @@ use hyper::body::Frame;
 use lavabus_protocol::filter::{Candidate, Filter};
 use lavabus_protocol::{Cursor, Epoch, Kind};
 use lavabus_store::Event;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -49,6 +49,8 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const CHUNK: usize = 16 * 1024;
 /// and of so many batches more than one at most.
 const BATCHES: usize = 64;
+/// Regular expressions that all streams together may have: each takes up to half a MiB and more as long as the stream is there.
+pub(crate) const EXPRESSIONS: usize = 256;
 /// At the publisher's end a client has so long to take what was published before.
 const FLUSH: Duration = Duration::from_secs(3);
 const COMMENT: &[u8] = b":\n\n";
@@ -89,6 +91,12 @@ pub(crate) async fn open(
     let after = last_event_id(&headers)?.or(after);
     let mut following = Following::live(&http.fan_out, http.replays.as_ref(), &http.counters)
         .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many readers"))?;
+    let expressions = u32::try_from(filter.expressions()).expect("a request has a few");
+    let expressions = http.expressions.clone().try_acquire_many_owned(expressions);
+    let Ok(expressions) = expressions else {
+        let detail = "all streams together have too many regular expressions; name values, or filter what comes";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
     let mut pending = BytesMut::from(COMMENT);
     if let Some(cursor) = after {
         let resume = following.resume(cursor, None).await?;
@@ -106,6 +114,7 @@ pub(crate) async fn open(
         comment_due: Instant::now() + http.keep_alive,
         following,
         filter,
+        _expressions: expressions,
         reader,
         epoch: http.epoch,
     };
@@ -184,6 +193,7 @@ struct Sending {
     comment_due: Instant,
     following: Following,
     filter: Filter,
+    _expressions: OwnedSemaphorePermit,
     reader: Reader,
     epoch: Epoch,
 }

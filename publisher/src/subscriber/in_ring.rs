@@ -21,10 +21,18 @@ impl Subscriber {
         }
     }
 
-    /// Without a journal a cursor is looked for in the ring.
+    /// Without a journal a cursor is looked for in the ring. A public endpoint has no past.
     pub(super) fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
         let ring = self.shared.fan_out.ring();
         let head = self.shared.fan_out.head();
+        if self.shared.outlet == Outlet::Public {
+            // What everybody might see then not everybody may see now.
+            return Resume {
+                after: head,
+                known: false,
+                gap: Some(GapReason::NotPermitted),
+            };
+        }
         let is_ours = |position: &EventPosition| position.epoch == self.shared.epoch && position.seq <= head;
         let find = |cursor: &Cursor| match cursor.position_alone() {
             Some(position) => Some(position).filter(is_ours).map(|position| position.seq),

@@ -161,6 +161,10 @@ impl ClientFrames {
             let Some(mask) = header.mask else {
                 return Err(Malformed::Protocol);
             };
+            let is_reserved = header.rsv2 || header.rsv3 || matches!(header.opcode, OpCode::Data(Data::Reserved(_)));
+            if is_reserved {
+                return Err(Malformed::Protocol);
+            }
             let OpCode::Control(control) = header.opcode else {
                 if length > MAX_DATA {
                     return Err(Malformed::TooBig);
@@ -169,7 +173,7 @@ impl ClientFrames {
                 self.passing = length;
                 continue;
             };
-            if length > MAX_CONTROL || !header.is_final {
+            if length > MAX_CONTROL || !header.is_final || header.rsv1 {
                 return Err(Malformed::Protocol);
             }
             let end = begin + length as usize;

@@ -40,7 +40,12 @@ pub(crate) async fn upgrade(
             StatusCode::UPGRADE_REQUIRED,
             "only version 13 of the WebSocket protocol is spoken",
         );
-        return ([(SEC_WEBSOCKET_VERSION, "13")], problem).into_response();
+        let headers = [
+            (SEC_WEBSOCKET_VERSION, "13"),
+            (UPGRADE, "websocket"),
+            (CONNECTION, "Upgrade"),
+        ];
+        return (headers, problem).into_response();
     }
     let Some(key) = headers
         .get(SEC_WEBSOCKET_KEY)
@@ -111,7 +116,8 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, expected: &str) -> bool {
     tokens.any(|token| token.trim().eq_ignore_ascii_case(expected))
 }
 
-/// Whether the client offers to inflate messages, in a way that suits us: its window is as large as ours.
+/// Whether the client offers to inflate messages in a way that suits us. An offer that names the server's window would have
+/// to be answered with it.
 fn offers_deflate(headers: &HeaderMap) -> bool {
     let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
     let mut offers = values
@@ -120,12 +126,13 @@ fn offers_deflate(headers: &HeaderMap) -> bool {
     offers.any(|offer| {
         let mut parts = offer.split(';').map(str::trim);
         let suits = |parameter: &str| {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            match name.trim() {
-                "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits" => true,
-                "server_max_window_bits" => value.trim().trim_matches('"') == "15",
-                _ => false,
-            }
+            let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+            let ours = [
+                "server_no_context_takeover",
+                "client_no_context_takeover",
+                "client_max_window_bits",
+            ];
+            ours.contains(&name.trim())
         };
         parts.next() == Some("permessage-deflate") && parts.all(suits)
     })
@@ -145,7 +152,7 @@ mod tests {
                 "x-webkit-deflate-frame, permessage-deflate; server_no_context_takeover",
                 true,
             ),
-            ("permessage-deflate; server_max_window_bits=15", true),
+            ("permessage-deflate; server_max_window_bits=15", false),
             ("permessage-deflate; server_max_window_bits=9", false),
             ("permessage-deflate; server_max_window_bits=9, permessage-deflate", true),
             ("permessage-deflate; what=1", false),
