@@ -83,7 +83,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CIDR", num_args = 1..)]
     pub http_proxy: Vec<IpNet>,
 
-    /// Web pages of this origin may open the WebSocket and send events, beside those of the port itself, such as
+    /// Web pages of this origin may use the second port from a browser, beside those of the port itself, such as
     /// `https://lab.example.org`: also the name by which a proxy shows this port. May be repeated.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_parser = origin)]
     pub http_origin: Vec<String>,

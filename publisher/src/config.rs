@@ -54,8 +54,7 @@ pub struct HttpConfig {
     pub max_per_address: usize,
     /// Proxies that are believed when they say for whom they ask (`X-Forwarded-For`).
     pub proxies: Vec<IpNet>,
-    /// Pages of these origins may open the WebSocket and send events, such as `https://lab.example.org`, beside those of
-    /// the port itself.
+    /// Pages of these origins may use the port from a browser, such as `https://lab.example.org`, beside its own.
     pub origins: Vec<String>,
     /// The body of a request may have so many bytes.
     pub max_body: usize,

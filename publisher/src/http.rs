@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answer;
+mod cors;
 mod emit;
 mod events;
 pub(crate) mod following;
@@ -47,6 +48,7 @@ use tracing::{debug, warn};
 
 pub(crate) use self::addresses::Addresses;
 use self::addresses::Place;
+use self::cors::Cors;
 pub(crate) use self::emit::Posts;
 pub(crate) use self::gap::Gap;
 pub(crate) use self::metrics::Measured;
@@ -93,7 +95,7 @@ pub(crate) struct Parts {
     pub(crate) expressions: Arc<Semaphore>,
     /// None without a journal.
     pub(crate) retention: Option<Retention>,
-    /// Pages of these origins may read, beside those of the port itself.
+    /// Pages of these origins may use the port, beside its own.
     pub(crate) origins: Vec<String>,
     pub(crate) stalled_timeout: Duration,
     /// A stream says something at least this often.
@@ -310,19 +312,21 @@ impl HttpDoors {
             let aborted = aborted.clone();
             async move {
                 let mut request = request.map(Body::new);
-                match doors.connection(peer, request.headers(), places, aborted) {
+                let cors = Cors::of(&request, &doors.http.origins);
+                let answer = match doors.connection(peer, request.headers(), places, aborted) {
                     Ok(connection) => {
                         request.extensions_mut().insert(connection);
-                        routes.call(request).await
+                        routes.call(request).await?
                     }
                     Err(problem) => {
                         let mut response = problem.into_response();
                         response
                             .headers_mut()
                             .insert(CONNECTION, HeaderValue::from_static("close"));
-                        Ok::<Response, Infallible>(response)
+                        response
                     }
-                }
+                };
+                Ok::<Response, Infallible>(cors.told(answer))
             }
         });
         let connection = http1::Builder::new()
