@@ -14,6 +14,7 @@ use lavabus_zmtp::{BindOptions, Endpoint};
 
 use crate::authority::TokenName;
 use crate::config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig, LavaConfig};
+use crate::lava_settings::LavaSettings;
 
 /// LAVA's `INTERNAL_EVENT_SOCKET`, where its web processes push.
 const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
@@ -21,6 +22,8 @@ const DEFAULT_INTAKE: &str = "ipc:///tmp/lava.events";
 const DEFAULT_PUBLISH: &str = "tcp://127.0.0.1:5500";
 /// LAVA's own second port, for this machine only.
 const DEFAULT_HTTP: &str = "127.0.0.1:8001";
+/// Where LAVA's packages put its settings.
+const DEFAULT_LAVA_SETTINGS: &str = "/etc/lava-server";
 /// File descriptors that are not connections: the database, listeners, logs, and some to spare.
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// LAVA may take its time to say why a job failed: nobody waits for it.
@@ -125,8 +128,8 @@ pub struct Arguments {
     pub explain_token_file: Option<PathBuf>,
 
     /// Who decides what a reader of the HTTP port may see: `open`, nobody, everyone sees all; `tokens`, the file of
-    /// tokens; `lava`, LAVA, which is asked with the reader's own token. Default: `lava` with --lava, otherwise `open`,
-    /// which a port that is open to the network takes only if it is said.
+    /// tokens; `lava`, LAVA, which is asked with the reader's own token. Default: `lava` with --lava or where LAVA's
+    /// settings are, otherwise `open`, which a port that is open to the network takes only if it is said.
     #[arg(long, value_name = "KIND")]
     pub authority: Option<AuthorityKind>,
 
@@ -135,18 +138,23 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", required_if_eq("authority", "tokens"))]
     pub tokens: Option<PathBuf>,
 
-    /// The LAVA (`https://HOST/`) that --authority lava asks.
-    #[arg(long, value_name = "URI", value_parser = lava, required_if_eq("authority", "lava"))]
+    /// The LAVA (`https://HOST/`) that --authority lava asks. Default: the one of this machine, at http://127.0.0.1/, where
+    /// LAVA's settings are.
+    #[arg(long, value_name = "URI", value_parser = lava)]
     pub lava: Option<String>,
 
+    /// Where LAVA's settings are if it is on this machine: settings.conf, settings.yaml and settings.d/*.yaml.
+    #[arg(long, value_name = "FOLDER", default_value = DEFAULT_LAVA_SETTINGS)]
+    pub lava_settings: PathBuf,
+
     /// A user of LAVA who sees all: all events, what was refused, the details of faults. May be repeated.
-    #[arg(long, value_name = "NAME", requires = "lava")]
+    #[arg(long, value_name = "NAME")]
     pub administrator: Vec<String>,
 
     /// A file whose first line tells how to reach LAVA's PostgreSQL database, such as `host=/run/postgresql user=reader
     /// dbname=lavaserver`: the tokens of LAVA's workers are read there. A role that may SELECT hostname and token of
     /// lava_scheduler_app_worker is enough.
-    #[arg(long, value_name = "FILE", requires = "lava")]
+    #[arg(long, value_name = "FILE")]
     pub workers_db: Option<PathBuf>,
 
     /// Print a new random token and its entry for the file of tokens; do nothing else.
@@ -226,11 +234,11 @@ pub enum ArgumentError {
     #[error("--authority tokens needs its file: --tokens FILE")]
     NoTokens,
     /// `--authority lava` without its LAVA.
-    #[error("--authority lava needs its LAVA: --lava URI")]
-    NoLava,
-    /// A LAVA is named that nobody would ask.
-    #[error("--lava: nobody is asked: say --authority lava too")]
-    LavaNotAsked,
+    #[error("--authority lava needs its LAVA, whose settings are not in {}: --lava URI", .0.display())]
+    NoLava(PathBuf),
+    /// Something is said of a LAVA that nobody would ask.
+    #[error("{0}: LAVA is not asked who may see what: say --lava URI, and --authority lava or none")]
+    LavaNotAsked(&'static str),
     /// The LAVA's address cannot be used.
     #[error("--lava: {0}")]
     Lava(#[source] IdentityError),
@@ -302,38 +310,72 @@ impl Arguments {
                 pace: Pace::default(),
             });
         }
-        config.authority = self.authority()?;
+        (config.authority, config.authority_reason) = self.authority()?;
         Ok(config)
     }
 
-    fn authority(&self) -> Result<AuthorityConfig, ArgumentError> {
-        let tokens = self.tokens.clone();
+    /// Who may see what, and why that.
+    fn authority(&self) -> Result<(AuthorityConfig, String), ArgumentError> {
         let network = self.http.iter().find_map(|http| match http {
             Http::At(address) if !address.ip().is_loopback() => Some(*address),
             _ => None,
         });
-        let kind = match (self.authority, &self.lava, network) {
-            (Some(kind), ..) => kind,
-            (None, Some(_), _) => AuthorityKind::Lava,
-            (None, None, Some(address)) => return Err(ArgumentError::OpenToTheNetwork(address)),
-            (None, None, None) => AuthorityKind::Open,
+        let settings = LavaSettings::read(&self.lava_settings);
+        let folder = self.lava_settings.display();
+        let (kind, reason) = match (self.authority, &self.lava, &settings, network) {
+            (Some(kind), ..) => (kind, "--authority says so".to_owned()),
+            (None, Some(_), ..) => (AuthorityKind::Lava, "--lava names one".to_owned()),
+            (None, None, Some(_), _) => {
+                let reason = format!("LAVA's settings are in {folder}; --authority and --lava say otherwise");
+                (AuthorityKind::Lava, reason)
+            }
+            (None, None, None, Some(address)) => return Err(ArgumentError::OpenToTheNetwork(address)),
+            (None, None, None, None) => {
+                let reason = format!("the port is for this machine only, and no LAVA has its settings in {folder}");
+                (AuthorityKind::Open, reason)
+            }
         };
-        Ok(match (kind, &self.lava) {
-            (AuthorityKind::Tokens, None) => AuthorityConfig::Tokens {
+        if kind != AuthorityKind::Lava {
+            for (option, is_said) in [
+                ("--lava", self.lava.is_some()),
+                ("--administrator", !self.administrator.is_empty()),
+                ("--workers-db", self.workers_db.is_some()),
+            ] {
+                if is_said {
+                    return Err(ArgumentError::LavaNotAsked(option));
+                }
+            }
+        }
+        let tokens = self.tokens.clone();
+        let config = match kind {
+            AuthorityKind::Open => AuthorityConfig::Open { tokens },
+            AuthorityKind::Tokens => AuthorityConfig::Tokens {
                 tokens: tokens.ok_or(ArgumentError::NoTokens)?,
             },
-            (AuthorityKind::Lava, lava) => {
-                let uri = lava.as_ref().ok_or(ArgumentError::NoLava)?;
-                AuthorityConfig::Lava(Box::new(LavaConfig {
-                    identity: Identity::anonymous(uri).map_err(ArgumentError::Lava)?,
-                    administrators: self.administrator.clone(),
-                    tokens,
-                    workers: self.workers_db.clone(),
-                }))
-            }
-            (AuthorityKind::Open | AuthorityKind::Tokens, Some(_)) => return Err(ArgumentError::LavaNotAsked),
-            (AuthorityKind::Open, None) => AuthorityConfig::Open { tokens },
-        })
+            AuthorityKind::Lava => AuthorityConfig::Lava(Box::new(LavaConfig {
+                identity: self.asked(settings)?,
+                administrators: self.administrator.clone(),
+                tokens,
+                workers: self.workers_db.clone(),
+            })),
+        };
+        Ok((config, reason))
+    }
+
+    /// The LAVA that is asked: the one that is named, or that of this machine.
+    fn asked(&self, settings: Option<LavaSettings>) -> Result<Identity, ArgumentError> {
+        if let Some(uri) = &self.lava {
+            return Identity::anonymous(uri).map_err(ArgumentError::Lava);
+        }
+        let mut settings = settings.ok_or_else(|| ArgumentError::NoLava(self.lava_settings.clone()))?;
+        let mut identity = Identity::anonymous(&settings.address()).map_err(ArgumentError::Lava)?;
+        if self.tokens.is_none() && self.workers_db.is_none() {
+            let warning =
+                "LAVA's workers are not let in on /ws/, since their tokens are not known: say --workers-db or --tokens";
+            settings.warnings.push(warning.to_owned());
+        }
+        identity.warnings.append(&mut settings.warnings);
+        Ok(identity)
     }
 }
 
@@ -399,7 +441,11 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from([&["lava-publisher"], arguments].concat())
+        let elsewhere: &[&str] = match arguments.contains(&"--lava-settings") {
+            true => &[],
+            false => &["--lava-settings", "/no-lava-here"],
+        };
+        Arguments::try_parse_from([&["lava-publisher"], elsewhere, arguments].concat())
     }
 
     #[test]
@@ -464,9 +510,10 @@ mod tests {
             error.to_string()
         };
         assert!(error("--authority tokens").contains("--tokens <FILE>"));
-        assert!(error("--authority lava").contains("--lava <URI>"));
-        assert!(error("--administrator ada").contains("--lava <URI>"));
-        assert!(error("--authority open --lava http://l/").contains("say --authority lava too"));
+        assert!(error("--authority lava").contains("settings are not in /no-lava-here: --lava URI"));
+        assert!(error("--administrator ada").starts_with("--administrator: LAVA is not asked"));
+        assert!(error("--workers-db f").starts_with("--workers-db: LAVA is not asked"));
+        assert!(error("--authority open --lava http://l/").starts_with("--lava: LAVA is not asked"));
         assert!(matches!(config("--lava http://l/"), Ok(AuthorityConfig::Lava(_))));
         assert!(error("--http *:8001").contains("0.0.0.0:8001: whoever reaches it would see private jobs"));
         assert!(matches!(
@@ -481,6 +528,46 @@ mod tests {
         };
         assert_eq!(lava.identity.uri.as_str(), "https://l/");
         assert_eq!((lava.administrators.len(), lava.tokens), (2, None));
+    }
+
+    #[test]
+    fn where_lava_has_its_settings_lava_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("settings.yaml"), "MOUNT_POINT: lava\n").unwrap();
+        let config = |more: &[&str]| {
+            let flags = ["--no-journal", "--lava-settings", folder.path().to_str().unwrap()];
+            parse(&[&flags, more].concat()).unwrap().config(1024)
+        };
+        let asked = |more: &[&str]| {
+            let config = config(more).unwrap();
+            match config.authority {
+                AuthorityConfig::Lava(lava) => (*lava, config.authority_reason),
+                other => panic!("{more:?}: {other:?}"),
+            }
+        };
+        // At an address that others reach too.
+        for http in ["127.0.0.1:8001", "*:8001", "off"] {
+            let (lava, reason) = asked(&["--http", http]);
+            assert_eq!(lava.identity.uri.as_str(), "http://127.0.0.1/lava/");
+            assert!(reason.starts_with("LAVA's settings are in /"), "{reason}");
+            assert!(
+                lava.identity.warnings[0].contains("--workers-db"),
+                "{:?}",
+                lava.identity.warnings
+            );
+        }
+        let (lava, reason) = asked(&["--authority", "lava", "--administrator", "ada", "--workers-db", "f"]);
+        assert_eq!((lava.administrators.len(), &*reason), (1, "--authority says so"));
+        assert_eq!(lava.identity.warnings, [""; 0]);
+        let (lava, reason) = asked(&["--lava", "https://lava.example.org/"]);
+        assert_eq!(
+            (lava.identity.uri.as_str(), &*reason),
+            ("https://lava.example.org/", "--lava names one")
+        );
+        for kind in ["open", "tokens"] {
+            let config = config(&["--authority", kind, "--tokens", "t"]).unwrap();
+            assert!(!matches!(config.authority, AuthorityConfig::Lava(_)), "{kind}");
+        }
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(crate) fn describe(config: &Config) -> String {
     }
     if !config.http.listen.is_empty() {
         lines.extend(readers(&config.authority));
+        if !config.authority_reason.is_empty() {
+            lines.push(format!("because  {}", config.authority_reason));
+        }
     }
     match &config.journal {
         Some(journal) => {
@@ -87,6 +90,10 @@ fn readers(config: &AuthorityConfig) -> Vec<String> {
         }
     };
     let mut lines = vec![format!("readers  {who}")];
+    if let AuthorityConfig::Lava(lava) = config {
+        let warnings = lava.identity.warnings.iter();
+        lines.extend(warnings.map(|warning| format!("warning  {warning}")));
+    }
     for (what, file) in [("tokens ", tokens), ("workers", workers)] {
         if let Some(file) = file {
             lines.push(format!("{what}  {}", file.display()));

@@ -1,5 +1,6 @@
 //! What a publisher is told to do.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Who may see what on the second port.
     pub authority: AuthorityConfig,
+    /// Why this authority, for the log. Empty: nothing is said.
+    pub authority_reason: String,
 }
 
 /// The second port.
@@ -113,6 +116,16 @@ impl Default for AuthorityConfig {
     }
 }
 
+impl fmt::Display for AuthorityConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuthorityConfig::Open { .. } => f.write_str("open"),
+            AuthorityConfig::Tokens { .. } => f.write_str("tokens"),
+            AuthorityConfig::Lava(lava) => write!(f, "lava, asked at {}", lava.identity.uri),
+        }
+    }
+}
+
 /// Who is asked why jobs failed.
 #[derive(Clone, Debug)]
 pub struct ExplainConfig {
@@ -152,6 +165,7 @@ impl Config {
             explain: None,
             http: HttpConfig::default(),
             authority: AuthorityConfig::default(),
+            authority_reason: String::new(),
         }
     }
 

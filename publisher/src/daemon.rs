@@ -12,13 +12,13 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{Arguments, Level};
 use crate::authority;
 use crate::check;
-use crate::config::Config;
+use crate::config::{AuthorityConfig, Config};
 use crate::health::Health;
 use crate::publisher::Publisher;
 
@@ -100,6 +100,14 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let open = config.publish.iter().filter(|endpoint| !endpoint.is_loopback_or_ipc());
     for endpoint in open {
         info!(%endpoint, "open to the network: whoever can reach it sees all events, those of private jobs included");
+    }
+    if !config.authority_reason.is_empty() {
+        info!(authority = %config.authority, reason = config.authority_reason, "who may see what");
+    }
+    if let AuthorityConfig::Lava(lava) = &config.authority {
+        for warning in &lava.identity.warnings {
+            warn!("{warning}");
+        }
     }
     let kept = config
         .journal

@@ -55,6 +55,7 @@ mod arguments;
 mod check;
 mod config;
 mod daemon;
+mod lava_settings;
 
 pub use arguments::{ArgumentError, Arguments, AuthorityKind, Http, Level, SynchronousLevel};
 pub use config::{AuthorityConfig, Config, ExplainConfig, HttpConfig, JournalConfig, LavaConfig};

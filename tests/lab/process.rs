@@ -168,6 +168,10 @@ pub(super) fn command(lab: &Lab) -> Command {
         Some(journal) => command.arg("--db").arg(&journal.path),
         None => command.arg("--no-journal"),
     };
+    if !lab.arguments.iter().any(|argument| argument == "--lava-settings") {
+        // A LAVA on the machine of the test would be asked.
+        command.arg("--lava-settings").arg(lab.folder().join("no-lava"));
+    }
     command.arg("--http");
     match lab.config.http.listen.as_slice() {
         [] => command.arg("off"),
