@@ -185,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.conf");
         fs::write(&file, "MOUNT_POINT: lava").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
         let mut settings = LavaSettings::read(folder.path()).unwrap();
         // Root reads everything.
         let is_read = fs::read(&file).is_ok();

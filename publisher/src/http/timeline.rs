@@ -8,11 +8,13 @@ use http::StatusCode;
 use jiff::Timestamp;
 use lavabus_store::question::timeline::{Story, Subject, timeline};
 use lavabus_store::{Event, RefKind};
+use tokio::time::{Instant, timeout_at};
 
 use crate::authority::Reader;
 use crate::http::parameters::{Name, Parameters};
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Http, Problem, answer};
+use crate::replay::Replays;
 use crate::visible::visible_of;
 
 /// Timelines that are made at a time: each holds up to 64 MiB.
@@ -41,18 +43,19 @@ pub(crate) async fn show(
     };
     let meant = Subject::meant_by(&id);
     let known = replays.ask(move |journal| journal.mentions()?.known(meant)).await?;
+    let telling = Telling {
+        replays,
+        reader: &reader,
+        deadline: Instant::now() + LOOK_UPS,
+    };
     let mut found = Vec::new();
     for subject in known {
-        let asked = subject.clone();
-        let story = replays.ask(move |journal| {
-            let after = match since.or_else(|| usual_since(&asked)) {
-                Some(since) => journal.seq_received_since(since)? - 1,
-                None => 0,
-            };
-            Ok((journal.mentions()?.mentioning(&asked, after)?, after))
-        });
-        let (story, after) = story.await?;
-        let story = only_visible(&reader, story).await?;
+        let after = match since.or_else(|| usual_since(&subject)) {
+            Some(since) => replays.ask(move |journal| journal.seq_received_since(since)).await? - 1,
+            None => 0,
+        };
+        let mut story = Story::default();
+        telling.add(&mut story, vec![subject.clone()], after).await?;
         if !story.events.is_empty() {
             found.push((subject, story, after));
         }
@@ -67,17 +70,14 @@ pub(crate) async fn show(
             ));
         }
     }
-    let Some((subject, story, after)) = found.pop() else {
+    let Some((subject, mut story, after)) = found.pop() else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "no event mentions it, or none that you may see; of what is no job, request or run, none since a day ago unless since= says more",
         ));
     };
-    let of = subject.clone();
-    let story = replays
-        .ask(move |journal| journal.mentions()?.story_of(&of, story, after))
-        .await?;
-    let story = only_visible(&reader, story).await?;
+    let leads = story.leads(&subject);
+    telling.add(&mut story, leads, after).await?;
     let epoch = http.epoch;
     let made = tokio::task::spawn_blocking(move || {
         let is_cut = story.is_cut;
@@ -98,10 +98,36 @@ fn usual_since(subject: &Subject) -> Option<i64> {
     (!ends).then(|| Timestamp::now().as_microsecond() - USUAL_US)
 }
 
-async fn only_visible(reader: &Reader, mut story: Story) -> Result<Story, Problem> {
-    let events: Vec<&Event> = story.events.iter().collect();
-    let shown = tokio::time::timeout(LOOK_UPS, visible_of(reader, &events)).await;
-    let mut shown = shown.map_err(|_| Problem::unavailable())?.into_iter();
-    story.events.retain(|_| shown.next().unwrap_or(false));
-    Ok(story)
+/// Tells one reader.
+struct Telling<'a> {
+    replays: &'a Replays,
+    reader: &'a Reader,
+    /// Then it must be known what may be shown.
+    deadline: Instant,
+}
+
+impl Telling<'_> {
+    /// Adds the events that mention these subjects, as far as they may be seen. Others count for nothing: neither for how
+    /// many there are nor for whether there are more.
+    async fn add(&self, story: &mut Story, subjects: Vec<Subject>, after: u64) -> Result<(), Problem> {
+        let mut before = Some(u64::MAX);
+        while let Some(number) = before {
+            let asked = subjects.clone();
+            let page = self
+                .replays
+                .ask(move |journal| journal.mentions()?.mentioning(&asked, after, number));
+            let page = page.await?;
+            story.take_in(self.only_visible(page.events).await?);
+            before = page.before.filter(|_| !story.is_cut);
+        }
+        Ok(())
+    }
+
+    async fn only_visible(&self, mut events: Vec<Event>) -> Result<Vec<Event>, Problem> {
+        let asked: Vec<&Event> = events.iter().collect();
+        let shown = timeout_at(self.deadline, visible_of(self.reader, &asked)).await;
+        let mut shown = shown.map_err(|_| Problem::unavailable())?.into_iter();
+        events.retain(|_| shown.next().unwrap_or(false));
+        Ok(events)
+    }
 }

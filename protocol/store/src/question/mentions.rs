@@ -73,14 +73,22 @@ impl Mentions<'_> {
         Ok(found.optional()?.is_some())
     }
 
-    /// The numbers, above `after`, of the newest `limit` events that mention this id, newest first.
-    pub fn newest(&self, kind: RefKind, id: &str, after: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+    /// The numbers, with `after < number < before`, of the newest `limit` events that mention this id, newest first.
+    pub fn newest(
+        &self,
+        kind: RefKind,
+        id: &str,
+        after: u64,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
         let recent = self.recent.get(&(kind, id.to_owned()));
         let recent = recent.into_iter().flatten().rev().copied();
-        let mut found: Vec<u64> = recent.filter(|seq| *seq > after).take(limit).collect();
+        let recent = recent.filter(|seq| after < *seq && *seq < before);
+        let mut found: Vec<u64> = recent.take(limit).collect();
         let indexed = Range {
             after,
-            upto: self.indexed,
+            upto: self.indexed.min(before.saturating_sub(1)),
             limit: limit - found.len(),
         };
         found.extend(indexed.newest(self.reader.connection(), kind, id)?);

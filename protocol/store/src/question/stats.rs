@@ -313,7 +313,7 @@ fn count_all(
 }
 
 fn stages(mentions: &Mentions<'_>, after: u64, upto: u64) -> Result<(Vec<StageEvent>, bool), StoreError> {
-    let mut numbers = mentions.newest(RefKind::Kind, Kind::Stage.as_str(), after, MOST_STAGES + 1)?;
+    let mut numbers = mentions.newest(RefKind::Kind, Kind::Stage.as_str(), after, u64::MAX, MOST_STAGES + 1)?;
     let is_cut = numbers.len() > MOST_STAGES;
     numbers.truncate(MOST_STAGES);
     numbers.retain(|seq| *seq <= upto);

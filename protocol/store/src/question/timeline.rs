@@ -10,7 +10,7 @@ use lavabus_protocol::event::{Attempt, Body, Job, outcome, state};
 use lavabus_protocol::{Event as TypedEvent, Kind};
 
 use self::story::own_job_ids;
-pub use self::story::{MOST_EVENTS, Story, Subject};
+pub use self::story::{MOST_EVENTS, Page, Story, Subject};
 use super::stages::{Passage, StageEvent, passages};
 use crate::projection::told::time_us;
 use crate::projection::{RefKind, Told};

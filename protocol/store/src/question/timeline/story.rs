@@ -14,6 +14,8 @@ use crate::reader::Event;
 pub const MOST_EVENTS: usize = 5_000;
 /// And at most so many bytes of them.
 const MOST_BYTES: usize = 32 << 20;
+/// Events of a page: one more than a story has, so that it is known whether there are more.
+const PAGE: usize = MOST_EVENTS + 1;
 /// Events that are read in one go.
 const READ_AT_ONCE: usize = 16;
 /// At most so many requests, the newest, are followed to their events that do not mention the id themselves.
@@ -98,13 +100,54 @@ pub struct Story {
     pub is_cut: bool,
 }
 
+/// Some of the events that mention a subject.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// Older ones, if there are any, are below this number. None: there are none.
+    pub before: Option<u64>,
+}
+
 impl Story {
-    fn cut(mut self) -> Story {
+    /// Takes in some more of its events, and keeps the newest.
+    pub fn take_in(&mut self, events: Vec<Event>) {
+        self.events.extend(events);
         self.events.sort_by_key(|event| event.seq);
-        let surplus = self.events.len().saturating_sub(MOST_EVENTS);
+        self.events.dedup_by_key(|event| event.seq);
+        let mut bytes = 0;
+        let newest = self.events.iter().rev().take(MOST_EVENTS).take_while(|event| {
+            bytes += size(event);
+            bytes <= MOST_BYTES
+        });
+        let surplus = self.events.len() - newest.count();
         self.events.drain(..surplus);
         self.is_cut |= surplus > 0;
-        self
+    }
+
+    /// What its events lead to, by what they say themselves: a job's other id, and the requests, the newest, that
+    /// mention the subject at last.
+    pub fn leads(&self, subject: &Subject) -> Vec<Subject> {
+        let mut leads: BTreeSet<Subject> = BTreeSet::new();
+        if subject.kind == RefKind::Job {
+            let ids = self.events.iter().flat_map(|event| own_job_ids(event, &subject.id));
+            leads.extend(ids.map(|id| Subject { kind: RefKind::Job, id }));
+        }
+        let follows = [RefKind::Job, RefKind::Account, RefKind::Inventory, RefKind::System];
+        if follows.contains(&subject.kind) {
+            let mut requests: BTreeSet<Subject> = BTreeSet::new();
+            for id in self.events.iter().rev().filter_map(request_of) {
+                requests.insert(Subject {
+                    kind: RefKind::Request,
+                    id,
+                });
+                if requests.len() == MOST_REQUESTS {
+                    break;
+                }
+            }
+            leads.append(&mut requests);
+        }
+        leads.into_iter().collect()
     }
 }
 
@@ -127,69 +170,52 @@ impl Mentions<'_> {
     /// Every event above `after` that belongs to this subject: that mentions it, a job by its other id too; and of a
     /// request that mentions it later, those before.
     pub fn story(&self, subject: &Subject, after: u64) -> Result<Story, StoreError> {
-        let mentioning = self.mentioning(subject, after)?;
-        self.story_of(subject, mentioning, after)
-    }
-
-    /// The events above `after` that mention this subject themselves: the first part of its story.
-    pub fn mentioning(&self, subject: &Subject, after: u64) -> Result<Story, StoreError> {
-        let numbers = self.newest(subject.kind, &subject.id, after, MOST_EVENTS + 1)?;
         let mut story = Story::default();
-        self.add(&mut story, numbers)?;
-        Ok(story.cut())
+        self.add(&mut story, std::slice::from_ref(subject), after)?;
+        let leads = story.leads(subject);
+        self.add(&mut story, &leads, after)?;
+        Ok(story)
     }
 
-    /// The whole story by these events of it, and by no others: what is left out here leads to nothing.
-    pub fn story_of(&self, subject: &Subject, mentioning: Story, after: u64) -> Result<Story, StoreError> {
-        let mut story = mentioning;
-        let mut more: BTreeSet<(RefKind, String)> = BTreeSet::new();
-        if subject.kind == RefKind::Job {
-            let ids = story.events.iter().flat_map(|event| own_job_ids(event, &subject.id));
-            more.extend(ids.map(|id| (RefKind::Job, id)));
-        }
-        let follows = [RefKind::Job, RefKind::Account, RefKind::Inventory, RefKind::System];
-        if follows.contains(&subject.kind) {
-            let requests = story.events.iter().rev().filter_map(request_of);
-            let mut newest: Vec<String> = Vec::new();
-            for request in requests {
-                if newest.len() == MOST_REQUESTS {
-                    break;
-                }
-                if !newest.contains(&request) {
-                    newest.push(request);
-                }
-            }
-            more.extend(newest.into_iter().map(|request| (RefKind::Request, request)));
-        }
-        let mut numbers: BTreeSet<u64> = story.events.iter().map(|event| event.seq).collect();
-        for (kind, id) in more {
-            let found = self.newest(kind, &id, after, MOST_EVENTS + 1)?;
-            let new: Vec<u64> = found.into_iter().filter(|seq| numbers.insert(*seq)).collect();
-            self.add(&mut story, new)?;
-        }
-        Ok(story.cut())
-    }
-
-    /// Reads these events, the newest first, as far as they fit.
-    fn add(&self, story: &mut Story, newest_first: Vec<u64>) -> Result<(), StoreError> {
-        let mut bytes: usize = story.events.iter().map(size).sum();
-        for numbers in newest_first.chunks(READ_AT_ONCE) {
-            if bytes > MOST_BYTES {
-                story.is_cut = true;
-                return Ok(());
-            }
-            let events = self.events(numbers.iter().copied())?;
-            bytes += events.iter().map(size).sum::<usize>();
-            story.events.extend(events);
+    fn add(&self, story: &mut Story, subjects: &[Subject], after: u64) -> Result<(), StoreError> {
+        let mut before = Some(u64::MAX);
+        while let Some(number) = before {
+            let page = self.mentioning(subjects, after, number)?;
+            story.take_in(page.events);
+            before = page.before.filter(|_| !story.is_cut);
         }
         Ok(())
+    }
+
+    /// The newest events, with `after < number < before`, that mention any of these subjects: at most so many that a
+    /// story of them is cut, and of bytes too.
+    pub fn mentioning(&self, subjects: &[Subject], after: u64, before: u64) -> Result<Page, StoreError> {
+        let mut numbers: BTreeSet<u64> = BTreeSet::new();
+        for subject in subjects {
+            numbers.extend(self.newest(subject.kind, &subject.id, after, before, PAGE)?);
+        }
+        let numbers: Vec<u64> = numbers.into_iter().rev().take(PAGE).collect();
+        let mut page = Page::default();
+        let (mut bytes, mut read) = (0, 0);
+        for numbers in numbers.chunks(READ_AT_ONCE) {
+            let events = self.events(numbers.iter().copied())?;
+            bytes += events.iter().map(size).sum::<usize>();
+            page.events.extend(events);
+            read += numbers.len();
+            if bytes > MOST_BYTES {
+                break;
+            }
+        }
+        let is_whole = read == numbers.len() && numbers.len() < PAGE;
+        page.before = numbers[..read].last().copied().filter(|_| !is_whole);
+        Ok(page)
     }
 
     /// The newest jobs of a device, worker or submitter, or requests of anything else, newest first.
     pub fn latest(&self, subject: &Subject, skip: usize, count: usize) -> Result<Vec<Subject>, StoreError> {
         let wanted = skip.saturating_add(count);
         let mut found: Vec<Subject> = Vec::new();
-        for seq in self.newest(subject.kind, &subject.id, 0, MOST_EVENTS)? {
+        for seq in self.newest(subject.kind, &subject.id, 0, u64::MAX, MOST_EVENTS)? {
             let Some(event) = self.events([seq])?.pop() else {
                 continue;
             };
