@@ -10,10 +10,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use lab::{LONG, Lab, Message, RunningPublisher, StockPush, StockSub, WebSocket};
+use lab::{HttpClient, LONG, Lab, Message, RunningPublisher, StockPush, StockSub, WebSocket};
 use lava_publisher::{AuthorityConfig, LavaConfig};
 use lava_stand_in::{Device, Job, LavaServer};
 use lavabus_lava::Identity;
+use reqwest::Response;
+use serde_json::{Value, json};
 
 /// Stands in everything that comes out of the private job.
 const SECRET: &str = "s3cret-project";
@@ -78,7 +80,7 @@ impl Who {
 struct Scene {
     // In this order: it asks LAVA until its end.
     publisher: RunningPublisher,
-    _lava: LavaServer,
+    lava: LavaServer,
     private: String,
     public: String,
 }
@@ -101,7 +103,7 @@ impl Scene {
         });
         let lab = Lab::new().journal().http();
         let tokens = lab.folder().join("tokens.yaml");
-        // The tokens are `one` and `two`.
+        // The tokens are `one`, `two` and `three`.
         let entries = "\
 - name: worker-1
   sha256: 7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed
@@ -109,6 +111,10 @@ impl Scene {
 - name: worker-2
   sha256: 3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3
   role: worker
+- name: ci
+  sha256: 8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f
+  role: reader
+  emit: [stage]
 ";
         std::fs::write(&tokens, entries).unwrap();
         let authority = LavaConfig {
@@ -126,7 +132,7 @@ impl Scene {
             .await;
         Scene {
             publisher,
-            _lava: lava,
+            lava,
             private,
             public,
         }
@@ -195,23 +201,32 @@ impl Scene {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// What comes by a stream until the last event.
-    async fn stream(&self, who: Who, path: &str) -> String {
+    /// Opens a stream: what is published from now on comes by it.
+    async fn open(&self, who: Who, path: &str) -> Response {
         let mut request = reqwest::Client::new().get(format!("http://{}{path}", self.http()));
         if let Some(token) = who.token() {
             request = request.header("authorization", format!("Token {token}"));
         }
-        let mut answer = request.send().await.unwrap();
+        let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200, "{who:?} {path}");
-        let mut text = Vec::new();
-        let read = async {
-            while !is_over(&String::from_utf8_lossy(&text)) {
-                text.extend(answer.chunk().await.unwrap().expect("the stream goes on"));
-            }
-        };
-        tokio::time::timeout(LONG, read).await.expect("the last event");
-        String::from_utf8(text).unwrap()
+        answer
     }
+
+    async fn stream(&self, who: Who, path: &str) -> String {
+        until_the_last(self.open(who, path).await).await
+    }
+}
+
+/// What comes by a stream until the last event.
+async fn until_the_last(mut stream: Response) -> String {
+    let mut text = Vec::new();
+    let read = async {
+        while !is_over(&String::from_utf8_lossy(&text)) {
+            text.extend(stream.chunk().await.unwrap().expect("the stream goes on"));
+        }
+    };
+    tokio::time::timeout(LONG, read).await.expect("the last event");
+    String::from_utf8(text).unwrap()
 }
 
 fn is_over(text: &str) -> bool {
@@ -232,6 +247,12 @@ async fn a_private_job_leaves_by_no_way_out() {
         web_sockets.push((who, WebSocket::connect(scene.http(), &who.web_socket()).await));
     }
     scene.publisher.websockets(Who::ALL.len() as u64).await;
+    let mut streams = Vec::new();
+    for who in Who::PEOPLE {
+        for path in ["/api/v1/stream", "/api/v1/stream?not_kind=device"] {
+            streams.push((who, path, scene.open(who, path).await));
+        }
+    }
     let public = StockSub::connect(scene.publisher.publish_public(), &[""]);
     scene.publisher.subscribers(1).await;
     let push = StockPush::connect(scene.publisher.intake());
@@ -276,7 +297,11 @@ async fn a_private_job_leaves_by_no_way_out() {
         [sent[0].clone(), sent[10].clone(), sent[11].clone(), sent[13].clone()]
     );
 
-    // Server-sent events, from the journal.
+    // Server-sent events, live,
+    for (who, path, stream) in streams {
+        check(path, who, &until_the_last(stream).await);
+    }
+    // and from the journal.
     let before = "00000000-0000-1000-8000-000000000000";
     for who in Who::PEOPLE {
         check(
@@ -398,5 +423,92 @@ async fn a_private_job_leaves_by_no_way_out() {
             _ => 403,
         };
         assert_eq!(status, expected, "rejected, {who:?}");
+    }
+}
+
+/// Hands in one event; the answer without what is different each time.
+async fn post(client: &HttpClient, event: &Value) -> (u16, String) {
+    let answer = client.post("/api/v1/events", event).await;
+    match answer.status {
+        201 => (201, String::new()),
+        status => (status, answer.problem(status)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_tell_nothing_of_what_is_hidden() {
+    let scene = Scene::start().await;
+    scene.lava.add_device(Device {
+        hostname: "secret-01".to_owned(),
+        private: true,
+        ..Device::default()
+    });
+    // A device that everybody may see, and whose name is the private job's number.
+    scene.lava.add_device(Device {
+        hostname: scene.private.clone(),
+        ..Device::default()
+    });
+    let push = StockPush::connect(scene.publisher.intake());
+    let mut sent = scene.events();
+    sent.extend([
+        Message::device("secret-01", "Idle"),
+        Message::device(&scene.private, "Idle"),
+    ]);
+    push.send_all(&sent);
+    scene.publisher.published(sent.len() as u64).await;
+
+    let anyone = scene.publisher.client();
+    let bob = anyone.clone().with_token("bob-token");
+    let unknown = 888_888;
+    for client in [&anyone, &bob] {
+        for (hidden, missing) in [
+            ("devices/secret-01".to_owned(), "devices/no-device"),
+            ("timeline/device/secret-01".to_owned(), "timeline/device/no-device"),
+            ("timeline/secret-01".to_owned(), "timeline/no-device"),
+            (format!("jobs/{}", scene.private), "jobs/888888"),
+            (format!("jobs/{}?x=1", scene.private), "jobs/888888?x=1"),
+            (
+                format!("timeline/job/{}?since=x", scene.private),
+                "timeline/job/888888?since=x",
+            ),
+        ] {
+            let [hidden, missing] = [&hidden, missing].map(|path| format!("/api/v1/{path}"));
+            let (hidden, missing) = (client.get(&hidden).await, client.get(&missing).await);
+            assert_eq!((hidden.status, &hidden.body), (missing.status, &missing.body));
+            assert!(hidden.status == 404 || hidden.status == 400, "{hidden:?}");
+        }
+        // Only one of the two is there for them.
+        let timeline = client.get(&format!("/api/v1/timeline/{}", scene.private)).await;
+        assert_eq!(timeline.json()["subject"], format!("device/{}", scene.private));
+    }
+
+    // Whoever hands in an event is told the same of a job that is hidden and of one that is not there,
+    let ci = anyone.clone().with_token("three");
+    let (hidden, public) = (sent[1].uuid(), sent[0].uuid());
+    for (client, expected) in [(&anyone, 401), (&bob, 403), (&ci, 201)] {
+        let stage =
+            |job: &Value| json!({"topic": "x.stage", "data": {"service": "s", "status": "received", "job": job}});
+        let of_hidden = post(client, &stage(&json!(scene.private))).await;
+        assert_eq!(of_hidden, post(client, &stage(&json!(unknown))).await);
+        assert_eq!(of_hidden.0, expected, "{of_hidden:?}");
+        // and of a kind that it may not hand in,
+        let job = |job: &Value| json!({"topic": "x.testjob", "data": {"job": job, "state": "Finished"}});
+        let of_hidden = post(client, &job(&json!(scene.private))).await;
+        assert_eq!(of_hidden, post(client, &job(&json!(unknown))).await);
+        assert_eq!(
+            of_hidden.0,
+            if expected == 201 { 403 } else { expected },
+            "{of_hidden:?}"
+        );
+        // and where an event's UUID is taken, whoever may see that event.
+        let stage = |uuid: &str| json!({"uuid": uuid, "topic": "x.stage", "data": {"service": "s"}});
+        let of_hidden = post(client, &stage(hidden)).await;
+        assert_eq!(of_hidden, post(client, &stage(public)).await);
+        assert_eq!(
+            of_hidden.0,
+            if expected == 201 { 409 } else { expected },
+            "{of_hidden:?}"
+        );
+        assert!(!of_hidden.1.contains(SECRET), "{of_hidden:?}");
     }
 }
