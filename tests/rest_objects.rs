@@ -73,8 +73,10 @@ async fn a_job_a_device_and_a_worker() {
     }
     assert!(device["since"].as_str().unwrap().ends_with('Z'));
     assert_eq!(device["fault"]["message"], "no prompt");
-    // The details are for administrators.
+    // The details are for administrators; the event itself goes out whole.
     assert_eq!(device["fault"].get("details"), None);
+    let event = &reader.get("/api/v1/events?kind=fault&limit=1").await.json()["events"][0];
+    assert_eq!(event["data"]["details"], "password=1234");
     let device = admin.get("/api/v1/devices/qemu-01").await.json();
     assert!(
         device["fault"]["details"].as_str().unwrap().starts_with("password="),
