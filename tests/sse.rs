@@ -134,6 +134,56 @@ async fn what_was_not_recorded_is_said_at_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_is_told_how_far_the_stream_is() {
+    // The ring is so small that the past comes from the journal, or else is not small at all.
+    for (has_journal, ring_bytes) in [(true, 100_000), (true, 4 << 20), (false, 4 << 20)] {
+        let lab = Lab::new().http().configure(|config| config.ring_bytes = ring_bytes);
+        let lab = if has_journal { lab.journal() } else { lab };
+        let publisher = lab.start().await;
+        let client = publisher.client();
+        let push = StockPush::connect(publisher.intake());
+        let sent: Vec<Message> = (0..2_000).map(Message::test_event).collect();
+        push.send_all(&sent);
+        publisher.published(2_000).await;
+        // Nothing of it is wanted but the last.
+        let last = "/api/v1/stream?heads=true&message=step%201999";
+        let head = |event: &SseEvent| {
+            assert_eq!((&*event.event, &event.id), ("head", &None));
+            ["head", "position"].map(|name| event.data[name].as_str().unwrap().to_owned())
+        };
+        let mut stream = client.stream(last, None).await;
+        let [newest, position] = head(&stream.next().await.unwrap());
+        assert_eq!(newest, position);
+        assert!(newest.ends_with("/2000"), "{newest}");
+        assert_eq!(head(&stream.next().await.unwrap()), [&*newest, &*newest]);
+        let more = Message::test_event(5);
+        push.send(&more);
+        loop {
+            let [newest, position] = head(&stream.next().await.unwrap());
+            if position.ends_with("/2001") {
+                break assert_eq!(newest, position);
+            }
+        }
+        // A number is a place, also where there is no journal.
+        let (epoch, _) = newest.split_once('/').unwrap();
+        let after = format!("{last}&after={epoch}/1000/00000000-0000-0000-0000-000000000000");
+        let mut stream = client.stream(&after, None).await;
+        assert_eq!(head(&stream.next().await.unwrap())[1], format!("{epoch}/1000"));
+        let mut is_found = false;
+        loop {
+            let next = stream.next().await.unwrap();
+            if next.event == "event" {
+                assert_eq!(next.uuid(), sent[1999].uuid());
+                is_found = true;
+            } else if head(&next)[1] == format!("{epoch}/2001") {
+                break;
+            }
+        }
+        assert!(is_found, "it comes before it is said that all has come");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_larger_than_a_chunk_comes_whole() {
     let publisher = Lab::new().journal().http().start().await;
     let mut stream = publisher.client().stream("/api/v1/stream", None).await;

@@ -7,11 +7,14 @@ pub(crate) mod ring;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use lavabus_protocol::{Cursor, Epoch, GapReason, Position};
+
 use self::batch::{Batch, BatchBuilder, Numbering, SharedNumbering};
 use self::matching::{Interest, Matcher, Signal, SubscriptionsFull, Unserved};
 use self::ring::{Limit, Ring};
 use crate::admission::AdmittedMessage;
 use crate::http::forms::Forms;
+use crate::replay::Resume;
 
 /// How a group of events is to be numbered.
 #[derive(Clone, Debug)]
@@ -74,6 +77,28 @@ impl FanOut {
     pub(crate) fn now(&self) -> (u64, u64) {
         let publishing = self.lock();
         (publishing.next_batch, publishing.head)
+    }
+
+    /// Without a journal: right after the furthest of these cursors that the ring knows, or else all that it has.
+    pub(crate) fn resume(&self, cursors: &[Cursor], epoch: Epoch) -> Resume {
+        let head = self.head();
+        let is_ours = |position: &Position| position.epoch == epoch && position.seq <= head;
+        let find = |cursor: &Cursor| match cursor.position_alone() {
+            Some(position) => Some(position).filter(is_ours).map(|position| position.seq),
+            None => self.ring.find(&cursor.uuid),
+        };
+        match cursors.iter().filter_map(find).max() {
+            Some(after) => Resume {
+                after,
+                known: true,
+                gap: None,
+            },
+            None => Resume {
+                after: self.ring.oldest().1,
+                known: false,
+                gap: Some(GapReason::UnknownCursor),
+            },
+        }
     }
 
     pub(crate) fn subscribe(&self, prefix: &[u8], signal: &Arc<Signal>) -> Result<Interest, SubscriptionsFull> {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use lavabus_protocol::{ControlMessage, Cursor, Epoch, GapReason, Position as EventPosition};
+use lavabus_protocol::{ControlMessage, Epoch, GapReason, Position as EventPosition};
 use lavabus_protocol::{SnapshotScope, SubscriptionOption};
 use lavabus_zmtp::{Action, Command, DecodeError, Decoder, Heartbeat, HeartbeatConfig, Item, Limits, Peer};
 use lavabus_zmtp::{Stream, SubscriptionChange};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lavabus_protocol::{Cursor, GapReason};
+use lavabus_protocol::{Cursor, Epoch, GapReason};
 use lavabus_store::Event;
 
 use crate::counters::Counters;
@@ -93,18 +93,11 @@ impl Following {
         }
     }
 
-    /// Goes to the place right after a cursor, but to none whose event was received before `earliest` (µs since 1970).
-    pub(crate) async fn resume(&mut self, cursor: Cursor, earliest: Option<i64>) -> Result<Resume, ReplayError> {
+    /// Goes to the place right after a cursor of this epoch.
+    pub(crate) async fn resume(&mut self, cursor: Cursor, epoch: Epoch) -> Result<Resume, ReplayError> {
         let resume = match &self.replays {
-            Some(replays) => replays.resume(vec![cursor], earliest).await?,
-            None => {
-                let found = self.fan_out.ring().find(&cursor.uuid);
-                Resume {
-                    after: found.unwrap_or_else(|| self.fan_out.ring().oldest().1),
-                    known: found.is_some(),
-                    gap: found.is_none().then_some(GapReason::UnknownCursor),
-                }
-            }
+            Some(replays) => replays.resume(vec![cursor], None).await?,
+            None => self.fan_out.resume(&[cursor], epoch),
         };
         self.position = Position::new(0, 0, resume.after);
         self.find_place();
@@ -119,6 +112,14 @@ impl Following {
     /// The newest number that was published.
     pub(crate) fn head(&self) -> u64 {
         self.fan_out.head()
+    }
+
+    /// Whether it reads the ring, where nothing is waited for but news.
+    pub(crate) fn is_in_ring(&mut self) -> bool {
+        if !self.in_ring {
+            self.find_place();
+        }
+        self.in_ring
     }
 
     /// So many events of this batch are behind.

@@ -24,7 +24,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::body::Frame;
 use lavabus_protocol::filter::{Candidate, Filter};
-use lavabus_protocol::{Cursor, Epoch, Kind};
+use lavabus_protocol::{Cursor, Epoch, Kind, Position};
 use lavabus_store::Event;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -54,6 +54,8 @@ pub(crate) const EXPRESSIONS: usize = 256;
 /// At the publisher's end a client has so long to take what was published before.
 const FLUSH: Duration = Duration::from_secs(3);
 const COMMENT: &[u8] = b":\n\n";
+/// Who wants to know how far it is, is told so often.
+const HEADS: Duration = Duration::from_secs(1);
 
 /// How it ended.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,7 @@ pub(crate) async fn open(
     }
     let filter = parameters.filter()?;
     let after = parameters.cursor("after")?;
+    let wants_heads = parameters.flag("heads")?;
     parameters.nothing_else()?;
     // A browser that comes again asks at the address with which it began, and tells its place here.
     let after = last_event_id(&headers)?.or(after);
@@ -99,7 +102,7 @@ pub(crate) async fn open(
     };
     let mut pending = BytesMut::from(COMMENT);
     if let Some(cursor) = after {
-        let resume = following.resume(cursor, None).await?;
+        let resume = following.resume(cursor, http.epoch).await?;
         if let Some(reason) = resume.gap {
             http.counters.gaps.add(1);
             push_gap(&mut pending, &Gap::after(cursor, http.epoch, resume.after, reason));
@@ -117,6 +120,10 @@ pub(crate) async fn open(
         _expressions: expressions,
         reader,
         epoch: http.epoch,
+        heads: wants_heads.then(|| Heads {
+            due: Instant::now(),
+            is_catching_up: after.is_some(),
+        }),
     };
     let tasks = http.tasks.clone();
     tasks.spawn(run(http, connection, sending));
@@ -196,6 +203,14 @@ struct Sending {
     _expressions: OwnedSemaphorePermit,
     reader: Reader,
     epoch: Epoch,
+    heads: Option<Heads>,
+}
+
+/// When it is told how far the reader is.
+struct Heads {
+    due: Instant,
+    /// It has not had all that was there at its beginning: when it has, that is told at once.
+    is_catching_up: bool,
 }
 
 impl Sending {
@@ -211,13 +226,18 @@ impl Sending {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
+        self.push_head();
         // Also where events come all the time, and none of them for this reader.
         if self.pending.is_empty() && self.comment_due <= Instant::now() {
             self.pending.extend_from_slice(COMMENT);
         }
         self.send_pending().await?;
         let before = self.following.sequence();
-        let Ok(next) = tokio::time::timeout_at(self.comment_due, self.following.next()).await else {
+        let due = self.due();
+        let Ok(next) = tokio::time::timeout_at(due, self.following.next()).await else {
+            if let Some(heads) = &mut self.heads {
+                (heads.due, heads.is_catching_up) = (due, false);
+            }
             return Ok(());
         };
         let mut is_ring = self.take(before, next?).await?;
@@ -233,6 +253,35 @@ impl Sending {
             }
         }
         Ok(())
+    }
+
+    /// When something goes out though there is no news.
+    fn due(&mut self) -> Instant {
+        match &self.heads {
+            // What is asked of the journal is waited for.
+            Some(heads) if self.following.is_in_ring() => match heads.is_catching_up {
+                true => Instant::now(),
+                false => heads.due,
+            },
+            _ => self.comment_due,
+        }
+    }
+
+    /// Says how far the reader is, to whoever asked to be told.
+    fn push_head(&mut self) {
+        let now = Instant::now();
+        let Some(heads) = self.heads.as_mut().filter(|heads| heads.due <= now) else {
+            return;
+        };
+        heads.due = now + HEADS;
+        let epoch = self.epoch;
+        let at = |seq| Position { epoch, seq }.to_string();
+        let position = self.following.sequence();
+        // The shared head moves a moment after the events behind it can be had.
+        let head = self.following.head().max(position);
+        let head = serde_json::json!({"head": at(head), "position": at(position)});
+        self.pending
+            .extend_from_slice(format!("event: head\ndata: {head}\n\n").as_bytes());
     }
 
     /// Whether there may be more at once.

@@ -16,39 +16,17 @@ impl Subscriber {
             let earliest = self.shared.history.earliest(self.stream.peer());
             self.ask(async move { Answer::Resume(replays.resume(cursors, earliest).await) });
         } else {
-            let resume = self.resume_in_ring(&cursors);
-            self.resumed(resume);
-        }
-    }
-
-    /// Without a journal a cursor is looked for in the ring. A public endpoint has no past.
-    pub(super) fn resume_in_ring(&self, cursors: &[Cursor]) -> Resume {
-        let ring = self.shared.fan_out.ring();
-        let head = self.shared.fan_out.head();
-        if self.shared.outlet == Outlet::Public {
-            // What everybody might see then not everybody may see now.
-            return Resume {
-                after: head,
-                known: false,
-                gap: Some(GapReason::NotPermitted),
+            let fan_out = &self.shared.fan_out;
+            let resume = match self.shared.outlet {
+                // What everybody might see then not everybody may see now.
+                Outlet::Public => Resume {
+                    after: fan_out.head(),
+                    known: false,
+                    gap: Some(GapReason::NotPermitted),
+                },
+                _ => fan_out.resume(&cursors, self.shared.epoch),
             };
-        }
-        let is_ours = |position: &EventPosition| position.epoch == self.shared.epoch && position.seq <= head;
-        let find = |cursor: &Cursor| match cursor.position_alone() {
-            Some(position) => Some(position).filter(is_ours).map(|position| position.seq),
-            None => ring.find(&cursor.uuid),
-        };
-        match cursors.iter().filter_map(find).max() {
-            Some(after) => Resume {
-                after,
-                known: true,
-                gap: None,
-            },
-            None => Resume {
-                after: ring.oldest().1,
-                known: false,
-                gap: Some(GapReason::UnknownCursor),
-            },
+            self.resumed(resume);
         }
     }
 
