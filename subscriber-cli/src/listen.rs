@@ -183,12 +183,10 @@ async fn from_buses(
 }
 
 fn wanted(arguments: &Arguments, after: Option<Cursor>) -> Wanted {
-    let until = arguments.until.map(|until| until.duration_since(Timestamp::now()));
     Wanted {
         filter: arguments.filter.filter.clone(),
         after,
         snapshots: Vec::new(),
-        head_at: until.map(|left| Instant::now() + Duration::try_from(left).unwrap_or_default()),
         connect_timeout: arguments.connect_timeout,
         max_outage: arguments.max_outage,
     }

@@ -11,7 +11,6 @@ use lavabus_client::{
 use lavabus_lava::{Identity, IdentitySources, Server, Url};
 use lavabus_protocol::{Cursor, Filter, SnapshotScope};
 use lavabus_zmtp::Endpoint;
-use tokio::time::Instant;
 
 use self::web_socket::WebSocketStream;
 use crate::bus::{Address, Bus};
@@ -41,8 +40,6 @@ pub(crate) struct Wanted {
     pub(crate) filter: Filter,
     pub(crate) after: Option<Cursor>,
     pub(crate) snapshots: Vec<SnapshotScope>,
-    /// At this time it must be known how far the bus is.
-    pub(crate) head_at: Option<Instant>,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_outage: Duration,
 }
@@ -54,7 +51,6 @@ impl Default for Wanted {
             filter: Filter::default(),
             after: None,
             snapshots: Vec::new(),
-            head_at: None,
             connect_timeout: usual.connect_timeout,
             max_outage: usual.max_outage,
         }
@@ -108,7 +104,6 @@ impl Outlet {
                     filter: wanted.filter,
                     after: wanted.after,
                     snapshots: wanted.snapshots,
-                    head_at: wanted.head_at,
                     connect_timeout: wanted.connect_timeout,
                     max_outage: wanted.max_outage,
                 };

@@ -60,6 +60,11 @@ impl RunningPublisher {
         self.endpoints.http[0]
     }
 
+    /// The second port as `--bus` names it.
+    pub fn http_bus(&self) -> String {
+        format!("http://{}", self.http())
+    }
+
     /// A client of the second port, without a login.
     pub fn client(&self) -> super::HttpClient {
         super::HttpClient::new(self.http())

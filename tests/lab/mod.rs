@@ -24,6 +24,7 @@ mod message;
 mod process;
 mod raw;
 mod recording;
+mod relay;
 mod stock;
 mod web_socket;
 
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lava_publisher::{AuthorityConfig, Config};
-use lavabus_store::{Journal, NewEvent, NewGap, Options, Reader};
+use lavabus_store::{Journal, NewEvent, NewGap, Options, PruneBudget, Reader, Retention};
 use tempfile::TempDir;
 
 pub use self::cli::{CLOSED_PORT, Cli, Ended, RunningCli};
@@ -44,6 +45,7 @@ pub use self::message::{Message, captured, version_1};
 pub use self::process::PublisherProcess;
 pub use self::raw::RawSub;
 pub use self::recording::{Recording, assert_same_events};
+pub use self::relay::Relay;
 pub use self::stock::{StockPush, StockSub};
 pub use self::web_socket::WebSocket;
 
@@ -171,6 +173,22 @@ impl Lab {
             group.append(&event).unwrap();
             group.commit().unwrap();
         }
+        journal.close().unwrap();
+    }
+
+    /// Deletes all events of the journal but the newest, as retention does when they are old.
+    pub fn prune_all_but_the_newest(&self) {
+        let mut journal = Journal::open(self.database(), &Options::default()).unwrap();
+        let retention = Retention {
+            max_age: Some(Duration::ZERO),
+            max_bytes: None,
+        };
+        let later_us = jiff::Timestamp::now().as_microsecond() + 1;
+        while journal
+            .prune(&retention, later_us, &PruneBudget::default())
+            .unwrap()
+            .more
+        {}
         journal.close().unwrap();
     }
 

@@ -6,31 +6,22 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use lavabus_protocol::filter::Filter;
-use lavabus_protocol::{Cursor, EventId, GapReason, Kind, Position, Record, SnapshotScope, SubscriptionOption};
+use lavabus_protocol::{Cursor, GapReason, Kind, Position, Record, SnapshotScope, SubscriptionOption};
 use reqwest::Response;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::event::new_event;
 use crate::patience::Patience;
-use crate::place::Place;
-use crate::recent::Recent;
-use crate::second_port::{Page, PortError, SecondPort, filter_query};
+use crate::reception::Reception;
+use crate::second_port::{PortError, SecondPort, filter_query};
 use crate::sse::{Message, Parser};
 use crate::subscription::SubscriptionError;
 use crate::update::{Cause, Update};
 
-/// A publisher sends a comment every 15 s; one that is silent for so long hangs.
-const SILENCE: Duration = Duration::from_secs(45);
-/// What is not known is asked for again after this time.
-const ONCE_MORE: Duration = Duration::from_secs(1);
-/// Events of one page of the past: the most that a publisher gives.
-const PAGE: usize = 1000;
-/// All that is kept: a UUID that no event has.
-const BEGINNING: Cursor = Cursor {
-    position: None,
-    uuid: EventId::NIL,
-};
+/// A publisher says every second how far it is; one that is silent for so long hangs.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What of the stream is wanted, and how patiently.
 #[derive(Clone, Debug)]
@@ -39,11 +30,9 @@ pub struct StreamOptions {
     pub filter: Filter,
     /// Go on after this event. `None`, the default: with what happens from now on.
     pub after: Option<Cursor>,
-    /// Begin with the states of these objects: each as an event of now that was never sent, without a cursor. They are asked
-    /// for when the stream is open. [`SnapshotScope::All`] cannot be had.
+    /// The states of these objects, each as an event of now that was never sent, without a cursor. They are asked for when
+    /// all that was there at the beginning was told. [`SnapshotScope::All`] cannot be had.
     pub snapshots: Vec<SnapshotScope>,
-    /// At this time tell how far the publisher is, too; otherwise only after each connection.
-    pub head_at: Option<Instant>,
     /// The first connection must be made within this time. 30 s by default.
     pub connect_timeout: Duration,
     /// Later there must not be no connection for longer than this. 15 min by default.
@@ -56,7 +45,6 @@ impl Default for StreamOptions {
             filter: Filter::default(),
             after: None,
             snapshots: Vec::new(),
-            head_at: None,
             connect_timeout: Duration::from_secs(30),
             max_outage: Duration::from_secs(15 * 60),
         }
@@ -66,71 +54,65 @@ impl Default for StreamOptions {
 type Asked<T> = Pin<Box<dyn Future<Output = Result<T, PortError>> + Send>>;
 
 enum State {
-    /// Waiting, looking how far the publisher is, opening the stream behind that.
-    Connecting(Asked<Opened>),
-    /// The stream is open and waits; what was before it comes first, by pages.
-    Past(Asked<Page>, Box<Live>),
-    /// The stream is open and waits; the states of objects come first.
-    Snapshot(Asked<Option<Record>>, Box<Live>),
+    /// Waiting, opening the stream.
+    Connecting(Asked<Response>),
     Live(Box<Live>),
+    /// The stream waits while it is asked for the state of an object.
+    Snapshot(Asked<ObjectState>, Box<Live>),
     Ended,
-}
-
-/// A stream that was opened.
-struct Opened {
-    response: Response,
-    /// It begins behind this position; `None` without a journal, or if the publisher did not say.
-    behind: Option<Position>,
-    has_journal: bool,
-    /// There was no event yet.
-    is_empty: bool,
 }
 
 struct Live {
     response: Response,
     parser: Parser,
-    behind: Option<Position>,
-    has_journal: bool,
     heard: Instant,
+    /// The first head that it told: up to there it is the past.
+    began: Option<Position>,
+    /// The past was told.
+    is_caught_up: bool,
+}
+
+/// `event: head`
+#[derive(Deserialize)]
+struct Head {
+    head: String,
+    position: String,
+}
+
+/// What a publisher says of an object.
+enum ObjectState {
+    /// As an event of now.
+    Known(Record),
+    /// It does not know it, or does not show it.
+    Unknown,
+    /// It keeps nothing.
+    NoJournal,
 }
 
 /// The stream of one publisher over HTTP: server-sent events, resumed by cursor. It lives while
-/// [`next`](EventStream::next) is awaited.
-///
-/// It tells the same as a [`Subscription`](crate::Subscription), but for one thing: how far the publisher is it tells
-/// once after each connection, when all before it was told, and not every second.
+/// [`next`](EventStream::next) is awaited. It tells the same as a [`Subscription`](crate::Subscription).
 pub struct EventStream {
     port: SecondPort,
-    options: StreamOptions,
     query: Vec<(String, String)>,
     state: State,
-    /// What is to be told next.
-    told: VecDeque<Update>,
-    place: Place,
-    recent: Recent,
+    reception: Reception,
     /// Objects whose states were not told yet.
     open_snapshots: VecDeque<SnapshotScope>,
     patience: Patience,
-    is_up_told: bool,
-    /// The cursor that was asked for stands for everything: that nobody knows it is no gap.
-    expects_unknown: bool,
 }
 
 impl EventStream {
     /// The stream of this port. Nothing happens before `next` is awaited.
     pub fn new(port: SecondPort, options: StreamOptions) -> EventStream {
+        let mut query = filter_query(&options.filter);
+        query.push(("heads".to_owned(), "true".to_owned()));
         let mut stream = EventStream {
-            query: filter_query(&options.filter),
+            query,
             state: State::Ended,
-            told: VecDeque::new(),
-            place: Place::new(options.after),
-            recent: Recent::default(),
-            open_snapshots: options.snapshots.iter().cloned().collect(),
+            reception: Reception::new(options.after),
+            open_snapshots: options.snapshots.into(),
             patience: Patience::new(options.connect_timeout, options.max_outage),
-            is_up_told: false,
-            expects_unknown: false,
             port,
-            options,
         };
         stream.state = State::Connecting(stream.connecting(Duration::ZERO));
         stream
@@ -148,260 +130,158 @@ impl EventStream {
     /// [`SubscriptionError`] ends the stream: there was no connection for too long, or there is no use in trying again.
     pub async fn next(&mut self) -> Result<Update, SubscriptionError> {
         loop {
-            if let Some(update) = self.told.pop_front() {
+            if let Some(update) = self.reception.next() {
                 return Ok(update);
             }
             match &mut self.state {
                 State::Ended => return Err(SubscriptionError::Ended),
-                State::Connecting(opening) => {
-                    let opened = opening.as_mut().await;
-                    self.on_opened(opened)?;
-                }
-                State::Past(asking, _) => {
-                    let page = asking.as_mut().await;
-                    self.on_page(page)?;
-                }
-                State::Snapshot(asking, _) => {
-                    let state = asking.as_mut().await;
-                    self.on_state(state)?;
-                }
+                State::Connecting(opening) => match opening.as_mut().await {
+                    Ok(response) => self.on_opened(response),
+                    Err(error) => self.on_lost(error)?,
+                },
                 State::Live(live) => {
                     let silence = live.heard + SILENCE;
-                    // Both are cancel-safe.
-                    tokio::select! {
-                        biased;
-                        chunk = tokio::time::timeout_at(silence, live.response.chunk()) => match chunk {
-                            Ok(Ok(Some(chunk))) => {
-                                let mut messages = VecDeque::new();
-                                live.heard = Instant::now();
-                                live.parser.push(&chunk, &mut messages);
-                                messages.into_iter().for_each(|message| self.on_message(message));
-                            }
-                            Ok(Ok(None)) => self.on_lost(lost("the stream has ended"))?,
-                            Ok(Err(error)) => {
-                                let error = self.port.unavailable(&error);
-                                self.on_lost(error)?;
-                            }
-                            Err(_) => self.on_lost(lost("nothing was heard for 45 s"))?,
-                        },
-                        () = until(self.options.head_at) => {
-                            self.options.head_at = None;
-                            self.recent.reconnected();
-                            self.state = State::Connecting(self.connecting(Duration::ZERO));
+                    match tokio::time::timeout_at(silence, live.response.chunk()).await {
+                        Ok(Ok(Some(chunk))) => {
+                            let mut messages = VecDeque::new();
+                            live.heard = Instant::now();
+                            live.parser.push(&chunk, &mut messages);
+                            messages.into_iter().for_each(|message| self.on_message(message));
+                            self.ask_of_next();
                         }
+                        Ok(Ok(None)) => self.on_lost(lost("the stream has ended"))?,
+                        Ok(Err(error)) => {
+                            let error = self.port.unavailable(&error);
+                            self.on_lost(error)?;
+                        }
+                        Err(_) => self.on_lost(lost("nothing was heard for 30 s"))?,
                     }
                 }
+                State::Snapshot(asking, _) => match asking.as_mut().await {
+                    Ok(state) => self.on_state(state),
+                    Err(error) => self.on_lost(error)?,
+                },
             }
         }
     }
 
-    /// Waits, looks how far the publisher is, and opens the stream behind that; in one future, which lives on when `next`
-    /// is cancelled.
-    fn connecting(&mut self, wait: Duration) -> Asked<Opened> {
-        let (port, query, place) = (self.port.clone(), self.query.clone(), self.place.resume());
+    /// Waits and opens the stream; in one future, which lives on when `next` is cancelled.
+    fn connecting(&mut self, wait: Duration) -> Asked<Response> {
+        let (port, query, after) = (self.port.clone(), self.query.clone(), self.reception.resume());
         let attempt = self.patience.attempt(wait);
         Box::pin(async move {
             let within = attempt.begin().await;
-            let head = tokio::time::timeout(within, head(&port)).await;
-            let head = head.unwrap_or_else(|_| {
-                Err(PortError::Unavailable {
-                    cause: format!("no answer within {within:?}"),
-                })
-            })?;
-            let (after, behind) = match head {
-                Head::At(cursor) => (Some(cursor), cursor.position),
-                Head::Empty => (place.or(Some(BEGINNING)), None),
-                Head::NoJournal => (place, None),
-            };
-            Ok(Opened {
-                response: port.stream(&query, after, within).await?,
-                behind,
-                has_journal: !matches!(head, Head::NoJournal),
-                is_empty: matches!(head, Head::Empty),
-            })
+            port.stream(&query, after, within).await
         })
     }
 
-    fn on_opened(&mut self, opened: Result<Opened, PortError>) -> Result<(), SubscriptionError> {
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => return self.on_lost(error),
-        };
-        let is_again = self.patience.was_connected();
+    fn on_opened(&mut self, response: Response) {
         self.patience.connected();
-        if !std::mem::replace(&mut self.is_up_told, true) {
-            self.told.push_back(Update::Connected { extended: true });
-        }
-        let resume = self.place.resume();
-        if !opened.has_journal && resume.is_none() && (is_again || !self.options.snapshots.is_empty()) {
-            self.told.push_back(Update::Gap {
-                from: None,
-                to: None,
-                reason: GapReason::NoJournal,
-            });
-        }
-        self.expects_unknown = resume.is_none_or(|place| place == BEGINNING);
-        if opened.is_empty && resume.is_none() {
-            // What comes during an outage is all that there is.
-            self.place = Place::new(Some(BEGINNING));
-        }
-        let live = Box::new(Live {
-            response: opened.response,
+        self.reception.tell(Update::Connected { extended: true });
+        self.state = State::Live(Box::new(Live {
+            response,
             parser: Parser::default(),
-            behind: opened.behind,
-            has_journal: opened.has_journal,
             heard: Instant::now(),
-        });
-        let is_there = |place: Cursor| place.position.is_some() && place.position == opened.behind;
-        match resume.filter(|place| opened.behind.is_some() && !is_there(*place)) {
-            Some(place) => self.state = State::Past(self.page(place), live),
-            None => self.on_past_told(live),
-        }
-        Ok(())
+            began: None,
+            is_caught_up: false,
+        }));
     }
 
-    /// A page of what is behind a cursor.
-    fn page(&self, after: Cursor) -> Asked<Page> {
-        let port = self.port.clone();
-        let mut query = self.query.clone();
-        query.push(("after".to_owned(), after.to_string()));
-        query.push(("limit".to_owned(), PAGE.to_string()));
-        Box::pin(async move { port.events(&query).await })
+    /// Asks for the state of the next object, when the past was told: what happens meanwhile comes by the stream.
+    fn ask_of_next(&mut self) {
+        let is_due = matches!(&self.state, State::Live(live) if live.is_caught_up);
+        let Some(scope) = self.open_snapshots.front().filter(|_| is_due) else {
+            return;
+        };
+        let asking = Box::pin(state(self.port.clone(), scope.clone()));
+        if let State::Live(live) = std::mem::replace(&mut self.state, State::Ended) {
+            self.state = State::Snapshot(asking, live);
+        }
     }
 
-    fn on_page(&mut self, page: Result<Page, PortError>) -> Result<(), SubscriptionError> {
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => return self.on_lost(error),
-        };
-        let State::Past(_, live) = std::mem::replace(&mut self.state, State::Ended) else {
-            return Ok(());
-        };
-        if let Some(gap) = &page.gap {
-            self.on_gap(gap);
+    fn on_state(&mut self, state: ObjectState) {
+        if let State::Snapshot(_, mut live) = std::mem::replace(&mut self.state, State::Ended) {
+            live.heard = Instant::now();
+            self.state = State::Live(live);
         }
-        let is_of_stream = |position: Option<Position>| match (position, live.behind) {
-            (Some(position), Some(behind)) => position.epoch == behind.epoch && position.seq > behind.seq,
-            _ => false,
-        };
-        let mut is_all = page.next.is_none_or(|next| is_of_stream(next.position));
-        for record in page.events {
-            if is_of_stream(record.cursor.and_then(|cursor| cursor.position)) {
-                is_all = true;
-                break;
+        let record = match state {
+            ObjectState::Known(record) => Some(record),
+            ObjectState::Unknown => None,
+            ObjectState::NoJournal => {
+                self.open_snapshots.clear();
+                return self.reception.tell(Update::Gap {
+                    from: None,
+                    to: None,
+                    reason: GapReason::NoJournal,
+                });
             }
-            self.on_event(record);
-        }
-        match page.next.filter(|_| !is_all) {
-            Some(next) => self.state = State::Past(self.page(next), live),
-            None => self.on_past_told(live),
-        }
-        Ok(())
-    }
-
-    /// All before the stream was told.
-    fn on_past_told(&mut self, live: Box<Live>) {
-        if let Some(head) = live.behind {
-            self.place.on_head(head, Some(head));
-            self.told.push_back(Update::Head {
-                head,
-                oldest: None,
-                skipped: 0,
-                position: Some(head),
-            });
-        }
-        self.ask_or_live(live);
-    }
-
-    /// Asks for the state of the next object, since the stream is open: what happens meanwhile comes by it.
-    fn ask_or_live(&mut self, mut live: Box<Live>) {
-        live.heard = Instant::now();
-        let is_known = live.has_journal;
-        self.state = match self.open_snapshots.front().filter(|_| is_known) {
-            Some(scope) => State::Snapshot(Box::pin(state(self.port.clone(), scope.clone())), live),
-            None => State::Live(live),
-        };
-    }
-
-    fn on_state(&mut self, state: Result<Option<Record>, PortError>) -> Result<(), SubscriptionError> {
-        let state = match state {
-            Ok(state) => state,
-            Err(error) => return self.on_lost(error),
-        };
-        let State::Snapshot(_, live) = std::mem::replace(&mut self.state, State::Ended) else {
-            return Ok(());
         };
         if let Some(scope) = self.open_snapshots.pop_front() {
-            let count = u64::from(state.is_some());
-            self.told.extend(state.map(|record| Update::Event {
-                record,
-                position: None,
-                in_snapshot: true,
-            }));
-            self.told.push_back(Update::SnapshotEnd {
+            let count = u64::from(record.is_some());
+            if let Some(record) = record {
+                self.reception.tell(Update::Event {
+                    record,
+                    position: None,
+                    in_snapshot: true,
+                });
+            }
+            self.reception.tell(Update::SnapshotEnd {
                 subscription: SubscriptionOption::Snapshot(scope).to_string(),
                 count,
             });
         }
-        self.ask_or_live(live);
-        Ok(())
+        self.ask_of_next();
     }
 
     fn on_message(&mut self, message: Message) {
-        if message.event == "gap" {
-            match serde_json::from_str(&message.data) {
-                Ok(gap) => self.on_gap(&gap),
-                Err(error) => self.told.push_back(Update::Unreadable {
-                    cause: error.to_string(),
-                }),
-            }
-            return;
-        }
-        let record = match message.is_cut {
-            true => Err("it is larger than this program takes".to_owned()),
-            false => Record::from_json_line(&message.data).map_err(|error| error.to_string()),
-        };
-        match record {
-            Ok(record) => self.on_event(record),
-            Err(cause) => {
-                // It would be no better if it came again.
-                if let Some(cursor) = message.id.and_then(|id| id.parse::<Cursor>().ok()) {
-                    self.place.on_event(cursor.uuid, cursor.position);
+        let read = match (&*message.event, message.is_cut) {
+            (_, true) => Err("it is larger than this program takes".to_owned()),
+            ("head", _) => self.on_head(&message.data),
+            ("gap", _) => self.on_gap(&message.data),
+            _ => match Record::from_json_line(&message.data) {
+                Ok(record) => {
+                    self.on_event(record);
+                    Ok(())
                 }
-                self.told.push_back(Update::Unreadable { cause });
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        if let Err(cause) = read {
+            if let Some(cursor) = message.id.and_then(|id| id.parse().ok()) {
+                self.reception.pass_over(cursor);
             }
+            self.reception.tell(Update::Unreadable { cause });
         }
     }
 
     fn on_event(&mut self, mut record: Record) {
-        self.expects_unknown = false;
-        if self.recent.is_repeat(&record.uuid) {
-            return;
-        }
-        self.recent.insert(record.uuid);
         let position = record.cursor.and_then(|cursor| cursor.position);
-        self.place.on_event(record.uuid, position);
         record.cursor = Some(Cursor {
             position,
             uuid: record.uuid,
         });
-        self.told.push_back(Update::Event {
-            record,
-            position,
-            in_snapshot: false,
-        });
+        self.reception.on_event(record, position);
     }
 
-    fn on_gap(&mut self, gap: &Value) {
+    fn on_head(&mut self, data: &str) -> Result<(), String> {
+        let told: Head = serde_json::from_str(data).map_err(|error| error.to_string())?;
+        let read = |text: &str| text.parse::<Position>().map_err(|error| error.to_string());
+        let (head, position) = (read(&told.head)?, read(&told.position)?);
+        if let State::Live(live) = &mut self.state {
+            let began = *live.began.get_or_insert(head);
+            live.is_caught_up |= position.epoch != began.epoch || position.seq >= began.seq;
+        }
+        self.reception.on_head(head, None, 0, Some(position));
+        Ok(())
+    }
+
+    fn on_gap(&mut self, data: &str) -> Result<(), String> {
+        let gap: Value = serde_json::from_str(data).map_err(|error| error.to_string())?;
         let position = |name: &str| gap.get(name)?.as_str()?.parse().ok();
         let reason = gap.get("reason").and_then(Value::as_str).unwrap_or("unknown");
-        let (from, to, reason) = (position("from"), position("to"), GapReason::from_text(reason));
-        if self.expects_unknown && reason == GapReason::UnknownCursor {
-            return;
-        }
-        if self.place.on_gap(to, &reason) {
-            self.told.push_back(Update::Gap { from, to, reason });
-        }
+        let reason = GapReason::from_text(reason);
+        self.reception.on_gap(position("from"), position("to"), reason);
+        Ok(())
     }
 
     /// The connection is lost, or could not be made.
@@ -425,9 +305,8 @@ impl EventStream {
             }
         };
         let (wait, news) = self.patience.lost(worked, self.port.base(), cause)?;
-        self.is_up_told &= news.is_none();
-        self.told.extend(news);
-        self.recent.reconnected();
+        news.into_iter().for_each(|news| self.reception.tell(news));
+        self.reception.reconnected();
         self.state = State::Connecting(self.connecting(wait));
         Ok(())
     }
@@ -437,50 +316,16 @@ impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Connecting(_) => "connecting",
-            State::Past(..) => "reading the past",
-            State::Snapshot(..) => "asking for states",
             State::Live(_) => "connected",
+            State::Snapshot(..) => "asking for a state",
             State::Ended => "ended",
         };
         f.debug_struct("EventStream")
             .field("port", &self.port)
             .field("state", &state)
-            .field("place", &self.place)
+            .field("resume", &self.reception.resume())
             .finish_non_exhaustive()
     }
-}
-
-/// How far a publisher is.
-#[derive(Clone, Copy, Debug)]
-enum Head {
-    /// This is its newest event.
-    At(Cursor),
-    /// There is no event, or it does not say.
-    Empty,
-    NoJournal,
-}
-
-async fn head(port: &SecondPort) -> Result<Head, PortError> {
-    let newest = [("reverse", "true"), ("limit", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let page = match port.events(&newest).await {
-        Ok(page) => page,
-        Err(PortError::NotFound { .. }) => return Ok(Head::NoJournal),
-        Err(error) => return Err(error),
-    };
-    let cursor = page.next.or_else(|| page.events.first()?.cursor);
-    if let Some(cursor) = cursor.filter(|cursor| cursor.position.is_some()) {
-        return Ok(Head::At(cursor));
-    }
-    // Nothing is kept yet, or nothing that we may see.
-    let status = match port.get_json(&["status"], &[]).await {
-        Ok(status) => status,
-        Err(PortError::NotFound { .. }) => return Ok(Head::Empty),
-        Err(error) => return Err(error),
-    };
-    let epoch = status.get("epoch").and_then(Value::as_str);
-    let position = epoch.zip(status.get("head").and_then(Value::as_u64));
-    let position = position.and_then(|(epoch, head)| format!("{epoch}/{head}").parse::<Position>().ok());
-    Ok(position.map_or(Head::Empty, |position| Head::At(Cursor::of_position(position))))
 }
 
 fn lost(cause: &str) -> PortError {
@@ -489,32 +334,26 @@ fn lost(cause: &str) -> PortError {
     }
 }
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The state of an object, as an event of now; `None` if the publisher does not know it, or does not show it.
-async fn state(port: SecondPort, scope: SnapshotScope) -> Result<Option<Record>, PortError> {
+/// The state of an object.
+async fn state(port: SecondPort, scope: SnapshotScope) -> Result<ObjectState, PortError> {
     let SnapshotScope::One { kind, id } = &scope else {
-        return Ok(None);
+        return Ok(ObjectState::Unknown);
     };
     let path = match kind {
         Kind::Testjob => "jobs",
         Kind::Device => "devices",
         _ => "workers",
     };
-    let mut answer = port.get_json(&[path, id], &[]).await;
-    if matches!(answer, Err(PortError::NotFound { .. })) {
-        // Its first event may be on its way.
-        tokio::time::sleep(ONCE_MORE).await;
-        answer = port.get_json(&[path, id], &[]).await;
-    }
-    let object = match answer {
+    let object = match port.get_json(&[path, id], &[]).await {
         Ok(object) => object,
-        Err(PortError::NotFound { .. }) => return Ok(None),
+        // Without a journal nothing is known.
+        Err(PortError::NotFound { .. }) => {
+            let status = port.get_json(&["status"], &[]).await?;
+            return Ok(match status.get("journal").and_then(Value::as_bool) {
+                Some(false) => ObjectState::NoJournal,
+                _ => ObjectState::Unknown,
+            });
+        }
         Err(error) => return Err(error),
     };
     let data = |names: &[(&str, &str)]| {
@@ -550,7 +389,7 @@ async fn state(port: SecondPort, scope: SnapshotScope) -> Result<Option<Record>,
         _ => data(&[("worker", "hostname"), ("state", "state"), ("health", "health")]),
     };
     let event = new_event(&format!("lava.{kind}"), "lavaserver", &data);
-    event.map(Some).map_err(|refusal| PortError::NoPublisher {
+    event.map(ObjectState::Known).map_err(|refusal| PortError::NoPublisher {
         status: 200,
         excerpt: refusal.to_string(),
     })

@@ -50,6 +50,7 @@
 //! | `live` | one connection: messages read as events and control messages |
 //! | `update` | [`Update`]: what a subscription tells |
 //! | `place` | how far the stream was received, and from where to resume |
+//! | `reception` | what was received, and what there is to tell of it |
 //! | `recent` | UUIDs of late: at least once becomes once |
 //! | `patience` | [`Patience`]: how long it is tried, and what is told of it |
 //! | `backoff` | how long to wait before connecting again |
@@ -66,6 +67,7 @@ mod live;
 mod patience;
 mod place;
 mod recent;
+mod reception;
 mod second_port;
 mod sse;
 mod subscription;

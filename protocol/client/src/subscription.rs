@@ -1,6 +1,5 @@
 //! One bus, reconnecting and resuming.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,8 +13,7 @@ use tokio::time::Instant;
 
 use crate::live::{Live, Message};
 use crate::patience::Patience;
-use crate::place::Place;
-use crate::recent::Recent;
+use crate::reception::Reception;
 use crate::update::{Cause, Update, plain_publisher};
 
 /// A server that has not answered `@seq` within this time is a plain publisher.
@@ -121,10 +119,7 @@ pub struct Subscription {
     endpoint: Endpoint,
     options: Options,
     state: State,
-    /// What is to be told next.
-    told: VecDeque<Update>,
-    place: Place,
-    recent: Recent,
+    reception: Reception,
     patience: Patience,
     /// Subscriptions of snapshots that have not come to their end.
     open_snapshots: Vec<String>,
@@ -136,9 +131,7 @@ impl Subscription {
     pub fn new(endpoint: Endpoint, options: Options) -> Subscription {
         let mut subscription = Subscription {
             state: State::Ended,
-            told: VecDeque::new(),
-            place: Place::new(options.after),
-            recent: Recent::default(),
+            reception: Reception::new(options.after),
             patience: Patience::new(options.connect_timeout, options.max_outage),
             open_snapshots: options.snapshots.iter().map(snapshot_text).collect(),
             in_snapshot: false,
@@ -162,7 +155,7 @@ impl Subscription {
     /// trying again.
     pub async fn next(&mut self) -> Result<Update, SubscriptionError> {
         loop {
-            if let Some(update) = self.told.pop_front() {
+            if let Some(update) = self.reception.next() {
                 return Ok(update);
             }
             match &mut self.state {
@@ -189,7 +182,7 @@ impl Subscription {
 
     /// Waits, connects and subscribes; in one future, which lives on when `next` is cancelled.
     fn connecting(&mut self, wait: Duration) -> Connecting {
-        let resume = self.place.resume();
+        let resume = self.reception.resume();
         let mut subscriptions: Vec<String> = self.options.prefixes.clone();
         subscriptions.push(SubscriptionOption::Seq.to_string());
         subscriptions.extend(self.open_snapshots.iter().cloned());
@@ -214,7 +207,7 @@ impl Subscription {
         match connected {
             Ok(connection) => {
                 self.in_snapshot = false;
-                self.recent.reconnected();
+                self.reception.reconnected();
                 self.state = State::Asking(Box::new(Live::new(connection)), Instant::now() + ANSWER_WITHIN);
                 Ok(())
             }
@@ -249,7 +242,7 @@ impl Subscription {
             cause => cause,
         };
         let (wait, news) = self.patience.lost(worked, &self.endpoint, cause)?;
-        self.told.extend(news);
+        news.into_iter().for_each(|news| self.reception.tell(news));
         self.state = State::Connecting(self.connecting(wait));
         Ok(())
     }
@@ -262,9 +255,9 @@ impl Subscription {
         }
         let is_again = self.patience.was_connected();
         self.patience.connected();
-        self.told.push_back(Update::Connected { extended });
+        self.reception.tell(Update::Connected { extended });
         if is_again && !extended {
-            self.told.push_back(Update::Gap {
+            self.reception.tell(Update::Gap {
                 from: None,
                 to: None,
                 reason: plain_publisher(),
@@ -289,7 +282,7 @@ impl Subscription {
                 Ok(())
             }
             Ok(Message::Unreadable(cause)) => {
-                self.told.push_back(Update::Unreadable { cause });
+                self.reception.tell(Update::Unreadable { cause });
                 Ok(())
             }
             Err(error) => self.on_lost(error.into()),
@@ -297,54 +290,36 @@ impl Subscription {
     }
 
     fn on_event(&mut self, record: Record, position: Option<Position>) {
-        let in_snapshot = self.in_snapshot;
-        // A snapshot stands beside the stream: it moves nothing, and repeats what it likes.
-        if !in_snapshot {
-            if self.recent.is_repeat(&record.uuid) {
-                return;
-            }
-            self.recent.insert(record.uuid);
-            self.place.on_event(record.uuid, position);
+        match self.in_snapshot {
+            false => self.reception.on_event(record, position),
+            // A snapshot stands beside the stream: it moves nothing, and repeats what it likes.
+            true => self.reception.tell(Update::Event {
+                record,
+                position,
+                in_snapshot: true,
+            }),
         }
-        self.told.push_back(Update::Event {
-            record,
-            position,
-            in_snapshot,
-        });
     }
 
     fn on_control(&mut self, control: ControlMessage) {
-        self.told.push_back(match control {
+        match control {
             ControlMessage::Head {
                 head,
                 oldest,
                 skipped,
                 position,
-            } => {
-                self.place.on_head(head, position);
-                Update::Head {
-                    head,
-                    oldest,
-                    skipped,
-                    position,
-                }
-            }
-            ControlMessage::Gap { from, to, reason } => {
-                if !self.place.on_gap(to, &reason) {
-                    return;
-                }
-                Update::Gap { from, to, reason }
-            }
+            } => self.reception.on_head(head, oldest, skipped, position),
+            ControlMessage::Gap { from, to, reason } => self.reception.on_gap(from, to, reason),
             ControlMessage::SnapshotBegin { subscription, position } => {
                 self.in_snapshot = true;
-                Update::SnapshotBegin { subscription, position }
+                self.reception.tell(Update::SnapshotBegin { subscription, position });
             }
             ControlMessage::SnapshotEnd { subscription, count } => {
                 self.in_snapshot = false;
                 self.open_snapshots.retain(|open| *open != subscription);
-                Update::SnapshotEnd { subscription, count }
+                self.reception.tell(Update::SnapshotEnd { subscription, count });
             }
-        });
+        }
     }
 }
 
@@ -359,7 +334,7 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription")
             .field("endpoint", &self.endpoint)
             .field("state", &state)
-            .field("place", &self.place)
+            .field("resume", &self.reception.resume())
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lavabus_client::{SecondPort, Update, cursor_at, filter_query};
+use lavabus_client::{PortError, SecondPort, Update, cursor_at, filter_query};
 use lavabus_protocol::{Cursor, Position, Record};
 use lavabus_store::Reader;
 use lavabus_zmtp::Endpoint;
@@ -81,7 +81,7 @@ pub(super) async fn last(
         let bus = outlet.bus();
         let lab = is_labelled.then(|| bus.lab());
         let of_bus = match (&database, outlet.second_port()) {
-            (_, Some(port)) => Some(
+            (_, Some(port)) => {
                 from_port(
                     port,
                     stream,
@@ -92,8 +92,8 @@ pub(super) async fn last(
                     selection,
                     context,
                 )
-                .await?,
-            ),
+                .await?
+            }
             (Some(reader), None) => from_database(reader, stream, outlet, count, arguments, selection, context).await?,
             (None, None) => None,
         };
@@ -139,7 +139,8 @@ fn database(arguments: &Arguments, context: &Context) -> Result<Option<Reader>, 
     }
 }
 
-/// Asks the port for the newest events up to where the stream begins.
+/// Asks the port for the newest events up to where the stream begins. `None` if it has no journal; the stream is then a new
+/// one.
 #[allow(clippy::too_many_arguments)]
 async fn from_port(
     port: &SecondPort,
@@ -150,9 +151,9 @@ async fn from_port(
     arguments: &Arguments,
     selection: &Selection<'_>,
     context: &Context,
-) -> Result<Vec<Record>, Failure> {
+) -> Result<Option<Vec<Record>>, Failure> {
     let bus = outlet.bus();
-    *stream = outlet.open(super::wanted(arguments, None));
+    let past = std::mem::replace(stream, outlet.open(super::wanted(arguments, None)));
     let mut early = Vec::new();
     let begin = loop {
         match next(stream, bus, context).await? {
@@ -176,7 +177,13 @@ async fn from_port(
     while begin.is_some() && records.len() < wanted {
         let mut query = query.clone();
         query.extend(before.map(|before| ("after".to_owned(), before.to_string())));
-        let page = port.events(&query).await.map_err(|error| port_failure(port, &error))?;
+        let page = match port.events(&query).await {
+            Err(PortError::NotFound { .. }) if before.is_none() => {
+                *stream = past;
+                return Ok(None);
+            }
+            page => page.map_err(|error| port_failure(port, &error))?,
+        };
         let events = page.events.into_iter().map(|mut record| {
             record.lab = lab.map(str::to_owned);
             record
@@ -194,7 +201,7 @@ async fn from_port(
     records.truncate(wanted);
     records.reverse();
     records.extend(early.into_iter().filter(|record| selection.wants(record, context)));
-    Ok(records)
+    Ok(Some(records))
 }
 
 /// Reads the journal up to where the connection begins, if it is this publisher's: the epoch tells. `None` if not; the

@@ -171,7 +171,6 @@ impl Streams {
             filter: arguments.filter.filter.clone(),
             after: Some(after),
             snapshots: Vec::new(),
-            head_at: None,
             connect_timeout,
             max_outage: arguments.max_outage,
         };
