@@ -113,7 +113,7 @@ impl Exit {
                 "The condition can no longer be met: a job finished that was waited for to run, a device or worker is Retired, a job is over without the event."
             }
             Exit::NoSuchObject => {
-                "LAVA, or the publisher that --bus http(s)://… names, has no such job, device or worker, or it is private and this identity may not see it."
+                "LAVA has no such job, device or worker, or it is private and this identity may not see it. Or a question is about something that the database, or the publisher that --bus http(s)://… names, does not know. (A wait without an identity asks nobody: it waits for what was not heard of yet.)"
             }
             Exit::TestsFailed => {
                 "With --tests: the job is Complete, and a test of it failed. `emit tap --fail`: a test failed, or the run did not come to its end."

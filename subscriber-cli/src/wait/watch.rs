@@ -61,9 +61,7 @@ pub(crate) struct Watch<'c> {
     is_known: bool,
     /// What it is to answer for, and has not yet.
     open_snapshots: Vec<String>,
-    /// All that it was asked for.
-    snapshots: Vec<String>,
-    /// Objects of which LAVA, or a publisher's HTTP port, says that they are not there, and since when.
+    /// Objects of which LAVA says that they are not there, and since when.
     absent: Vec<(usize, Instant)>,
     /// LAVA has just made the objects: that it does not know them must last.
     is_own: bool,
@@ -112,7 +110,6 @@ impl<'c> Watch<'c> {
             inquiry: sources.server.clone().map(Inquiry::new),
             is_known: false,
             open_snapshots: wanted.snapshots.iter().map(open).collect(),
-            snapshots: wanted.snapshots.iter().map(open).collect(),
             absent: Vec::new(),
             is_own: false,
             trust: Trust::new(sources.is_bus_guessed && sources.server.is_some()),
@@ -354,14 +351,13 @@ impl<'c> Watch<'c> {
                     .split_once(':')
                     .map_or(subscription.as_str(), |(_, object)| object);
                 if count == 0 {
-                    let is_asked = self.sources.bus.as_ref().is_some_and(|bus| bus.second_port().is_some());
-                    let index = self.snapshots.iter().position(|known| *known == subscription);
-                    match (&mut self.inquiry, index) {
-                        (Some(inquiry), _) => inquiry.ask_at(Instant::now()),
-                        // It says the same of what does not exist and of what is private.
-                        (None, Some(index)) if is_asked => self.absent.push((index, Instant::now())),
-                        _ => self.context.notice(format_args!(
-                            "nothing was heard of {object} yet: it is waited for its first event (with an identity, by -i or LAVABUS_URI, LAVA could be asked)"
+                    let is_over_http = self.sources.bus.as_ref().is_some_and(|bus| bus.second_port().is_some());
+                    // It says the same of what does not exist and of what is private.
+                    let or_private = if is_over_http { ", or it is private" } else { "" };
+                    match &mut self.inquiry {
+                        Some(inquiry) => inquiry.ask_at(Instant::now()),
+                        None => self.context.notice(format_args!(
+                            "nothing was heard of {object} yet{or_private}: it is waited for its first event (with an identity, by -i or LAVABUS_URI, LAVA could be asked)"
                         )),
                     }
                 }
