@@ -8,17 +8,18 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lavabus_client::{Options, Subscription, SubscriptionError, Update, cursor_at};
+use lavabus_client::{Options, SecondPort, Subscription, SubscriptionError, Update, cursor_at};
 use lavabus_lava::{Identity, Server, ServerError};
 use lavabus_protocol::GapReason;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::bus::Bus;
+use crate::bus::{Address, Bus};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::outlet::{Outlet, Wanted};
+use crate::outlet::{Outlet, Stream, Wanted};
 use crate::sources;
 use crate::status::{as_json, print};
 
@@ -122,9 +123,9 @@ pub async fn run(_arguments: Arguments, context: &Context) -> Result<Exit, Failu
     let identity = sources::identity(context)?;
     let server = identity.as_ref().map(sources::server).transpose()?;
     let mut findings = vec![look_at_identity(identity.as_ref())];
-    let bus = match (&identity, context.is_bus_named) {
-        (Some(identity), false) => sources::guessed_bus(identity, context),
-        _ => context.buses.first().cloned(),
+    let buses = match (&identity, context.is_bus_named) {
+        (Some(identity), false) => sources::guessed_bus(identity, context).into_iter().collect(),
+        _ => context.buses.clone(),
     };
     let of_server = async {
         match &server {
@@ -140,15 +141,16 @@ pub async fn run(_arguments: Arguments, context: &Context) -> Result<Exit, Failu
             None => Vec::new(),
         }
     };
-    let of_bus = async {
-        match &bus {
-            Some(bus) => look_at_bus(bus, server.is_some(), context).await,
-            None => Vec::new(),
+    let of_buses = async {
+        let mut findings = Vec::new();
+        for bus in &buses {
+            findings.extend(look_at_bus(bus, server.is_some(), context).await);
         }
+        findings
     };
-    let (of_server, of_bus) = tokio::join!(of_server, of_bus);
+    let (of_server, of_buses) = tokio::join!(of_server, of_buses);
     findings.extend(of_server);
-    findings.extend(of_bus);
+    findings.extend(of_buses);
     print(&text(&findings, as_json))?;
     Ok(exit(&findings))
 }
@@ -279,43 +281,121 @@ async fn look_at_web_socket(server: &Server) -> Finding {
     }
 }
 
-/// A bus over HTTP.
-async fn look_at_port(bus: &Bus, context: &Context) -> Finding {
-    let outlet = match Outlet::of(bus, context, &[]) {
-        Ok(outlet) => outlet,
-        Err(failure) => return Finding::new("bus", Health::Bad, format!("{bus}: {failure}")),
-    };
-    let mut stream = outlet.open(Wanted {
-        connect_timeout: PATIENCE,
-        ..Wanted::default()
-    });
-    let asked = async {
-        loop {
-            match stream.next().await {
-                Ok(Update::Connected { .. }) => return (Health::Good, format!("{bus} answers")),
-                Ok(Update::Disconnected { cause }) => return (Health::Bad, format!("{bus}: {cause}")),
-                Ok(_) => {}
-                Err(SubscriptionError::Refused { reason, .. }) => return (Health::Refused, format!("{bus}: {reason}")),
-                Err(error) => return (Health::Bad, error.to_string()),
-            }
+/// What a stream tells first, or why it tells nothing.
+async fn begin(outlet: &Outlet, stream: &mut Stream) -> Result<Update, Finding> {
+    let bus = outlet.bus();
+    let wrong = |health, cause: &dyn fmt::Display| Err(Finding::new("bus", health, format!("{bus}: {cause}")));
+    match timeout(PATIENCE, stream.next()).await {
+        Ok(Ok(Update::Disconnected { cause })) => wrong(Health::Bad, &cause),
+        Ok(Ok(update)) => Ok(update),
+        Ok(Err(SubscriptionError::Refused { reason, .. })) => wrong(Health::Refused, &reason),
+        Ok(Err(SubscriptionError::Certificate { cause, .. })) => {
+            wrong(Health::Bad, &format_args!("certificate refused: {cause}"))
         }
-    };
-    let late = |_| (Health::Bad, format!("{bus}: no answer within {PATIENCE:?}"));
-    let (health, text) = timeout(PATIENCE, asked).await.unwrap_or_else(late);
-    let finding = Finding::new("bus", health, text);
-    match health {
-        Health::Good => finding,
-        Health::Refused => {
-            finding.next("LAVABUS_TOKEN_FILE with a token that is good there, or -i with the identity whose token is")
-        }
-        _ => finding.next("the address of lava-publisher's --http port, as a reverse proxy shows it"),
+        Ok(Err(SubscriptionError::Protocol { cause, .. })) => wrong(Health::Bad, &cause),
+        Ok(Err(error)) => wrong(Health::Bad, &error),
+        Err(_) => wrong(Health::Bad, &format_args!("no answer within {PATIENCE:?}")),
     }
+}
+
+/// A bus over HTTP: a publisher's port, or a WebSocket.
+async fn look_at_http(bus: &Bus, context: &Context) -> Vec<Finding> {
+    let found = async {
+        let outlet = Outlet::of(bus, context, &[]);
+        let outlet = outlet.map_err(|failure| Finding::new("bus", Health::Bad, format!("{bus}: {failure}")))?;
+        let mut stream = outlet.open(Wanted {
+            connect_timeout: PATIENCE,
+            ..Wanted::default()
+        });
+        let login = if outlet.has_token() {
+            " with a token"
+        } else {
+            ", without a token"
+        };
+        let opened = begin(&outlet, &mut stream).await;
+        let opened = opened.map_err(|finding| finding_of_http(finding, bus))?;
+        match outlet.second_port() {
+            Some(port) => look_at_port(port, bus, login, opened, &mut stream).await,
+            // Refusal comes after the connection.
+            None => match timeout(AT_ONCE, begin(&outlet, &mut stream)).await {
+                Ok(Err(finding)) => Err(finding_of_http(finding, bus)),
+                Ok(Ok(_)) | Err(_) => Ok(vec![
+                    Finding::new(
+                        "bus",
+                        Health::Warning,
+                        format!("{bus} is heard{login}: a WebSocket cannot resume, and tells no states"),
+                    )
+                    .next("--bus http(s)://… where it is lavabus' own lava-publisher; with an identity waits ask REST beside it"),
+                ]),
+            },
+        }
+    };
+    found.await.unwrap_or_else(|finding| vec![finding])
+}
+
+fn finding_of_http(finding: Finding, bus: &Bus) -> Finding {
+    let next = match (finding.health, &bus.address) {
+        (Health::Refused, Address::WebSocket(_)) => {
+            "LAVABUS_USERNAME and LAVABUS_TOKEN_FILE of a user there, or -i with the identity of one"
+        }
+        (Health::Refused, _) => {
+            "LAVABUS_TOKEN_FILE with a token that is good there, or -i with the identity whose token is"
+        }
+        (_, Address::WebSocket(_)) => "the address of LAVA's /ws/, or of lava-publisher's --http port",
+        _ => "the address of lava-publisher's --http port, as a reverse proxy shows it",
+    };
+    finding.next(next)
+}
+
+/// Whether events come, and what the publisher says of itself.
+async fn look_at_port(
+    port: &SecondPort,
+    bus: &Bus,
+    login: &str,
+    opened: Update,
+    stream: &mut Stream,
+) -> Result<Vec<Finding>, Finding> {
+    let head = async {
+        let mut update = Ok(opened);
+        while let Ok(told) = &update
+            && !matches!(told, Update::Head { .. })
+        {
+            update = stream.next().await;
+        }
+        update.is_ok()
+    };
+    if !timeout(AT_ONCE, head).await.unwrap_or(false) {
+        let finding = Finding::new(
+            "bus",
+            Health::Bad,
+            format!("{bus} answers, but its stream brings nothing"),
+        );
+        return Err(finding.next("a reverse proxy before it that passes on /api/v1/stream at once: docs/http.md"));
+    }
+    let status = timeout(PATIENCE, port.get_json(&["status"], &[])).await;
+    let status = status.ok().and_then(Result::ok).unwrap_or_default();
+    let version = status.get("version").and_then(Value::as_str).unwrap_or("?");
+    let bus = Finding::new(
+        "bus",
+        Health::Good,
+        format!("{bus} is lava-publisher {version} and is heard{login}"),
+    );
+    let history = match status.get("journal").and_then(Value::as_bool) {
+        Some(false) => Finding::new(
+            "history",
+            Health::Warning,
+            "it keeps no journal: only what is in its memory may be asked for",
+        )
+        .next("lava-publisher without --no-journal"),
+        _ => Finding::new("history", Health::Good, "all that is kept may be asked for"),
+    };
+    Ok(vec![bus, history])
 }
 
 /// The bus, our extension, and what of the past it gives.
 async fn look_at_bus(bus: &Bus, has_server: bool, context: &Context) -> Vec<Finding> {
     let Some(endpoint) = bus.endpoint() else {
-        return vec![look_at_port(bus, context).await];
+        return look_at_http(bus, context).await;
     };
     let options = Options {
         prefixes: vec![NO_TOPIC.to_owned()],

@@ -18,7 +18,7 @@ use lavabus_protocol::{Cursor, Record};
 use tokio::time::Instant;
 
 use self::delivery::Delivery;
-pub(crate) use self::follow::{connection_failure, gap_text};
+pub(crate) use self::follow::{certificate_failure, connection_failure, gap_text};
 pub(crate) use self::selection::{Selection, sent};
 use crate::context::Context;
 use crate::cursor_file::CursorFile;

@@ -17,6 +17,7 @@ use crate::bus::{Address, Bus};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::listen::certificate_failure;
 use crate::sources;
 
 /// A bus that can be heard any number of times.
@@ -82,6 +83,15 @@ impl Outlet {
         match &self.way {
             Way::Http(port) => Some(port),
             Way::ZeroMq(_) | Way::WebSocket(_) => None,
+        }
+    }
+
+    /// Whether a token goes with what is asked of it.
+    pub(crate) fn has_token(&self) -> bool {
+        match &self.way {
+            Way::ZeroMq(_) => false,
+            Way::Http(port) => port.has_token(),
+            Way::WebSocket(server) => server.has_token(),
         }
     }
 
@@ -196,6 +206,7 @@ pub(crate) fn port_failure(port: &SecondPort, error: &PortError) -> Failure {
             cause,
             "again later, or `lavabus doctor --bus` with this address",
         ),
+        PortError::Certificate { cause } => certificate_failure(base, cause),
         PortError::NoPublisher { .. } => Failure::new(
             Exit::NoConnection,
             format!("{base} is no publisher"),

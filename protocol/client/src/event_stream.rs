@@ -151,7 +151,7 @@ impl EventStream {
                         }
                         Ok(Ok(None)) => self.on_lost(lost("the stream has ended"))?,
                         Ok(Err(error)) => {
-                            let error = self.port.unavailable(&error);
+                            let error = self.port.failed(&error);
                             self.on_lost(error)?;
                         }
                         Err(_) => self.on_lost(lost("nothing was heard for 30 s"))?,
@@ -295,6 +295,12 @@ impl EventStream {
                 return Err(SubscriptionError::Refused {
                     endpoint: endpoint(),
                     reason,
+                });
+            }
+            PortError::Certificate { cause } => {
+                return Err(SubscriptionError::Certificate {
+                    endpoint: endpoint(),
+                    cause,
                 });
             }
             error => {

@@ -60,6 +60,12 @@ pub enum PortError {
         /// What happened.
         cause: String,
     },
+    /// TLS refused the certificate. Another try brings the same.
+    #[error("certificate refused: {cause}")]
+    Certificate {
+        /// What the verifier said.
+        cause: String,
+    },
     /// Something answered, but no publisher. Another try brings the same.
     #[error("no answer of a publisher (status {status}): {excerpt}")]
     NoPublisher {
@@ -223,7 +229,7 @@ impl SecondPort {
         if let Some(after) = after {
             request = request.header("Last-Event-ID", after.to_string());
         }
-        let response = request.send().await.map_err(|error| self.unavailable(&error))?;
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
         match response.status().is_success() {
             true => Ok(response),
             false => Err(self.refusal(response).await),
@@ -232,7 +238,7 @@ impl SecondPort {
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, PortError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unavailable(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
                 return Err(PortError::NoPublisher {
                     status: response.status().as_u16(),
@@ -277,7 +283,13 @@ impl SecondPort {
         }
     }
 
-    pub(crate) fn unavailable(&self, error: &reqwest::Error) -> PortError {
+    /// What a request that failed means.
+    pub(crate) fn failed(&self, error: &reqwest::Error) -> PortError {
+        if let Some(error) = tls_error(error) {
+            return PortError::Certificate {
+                cause: error.to_string(),
+            };
+        }
         let mut cause = String::new();
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = next {
@@ -305,6 +317,19 @@ impl fmt::Debug for SecondPort {
             .field("base", &self.base.as_str())
             .field("token", &self.token.as_ref().map(|_| "…"))
             .finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the certificate, if that is why.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    // An io::Error passes over the error that it holds.
+    let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match held {
+        Some(held) => tls_error(held),
+        None => tls_error(error.source()?),
     }
 }
 

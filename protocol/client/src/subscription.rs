@@ -89,6 +89,14 @@ pub enum SubscriptionError {
         /// What it said.
         reason: String,
     },
+    /// Over TLS: who listens there has no certificate that is trusted here.
+    #[error("the certificate of {endpoint} is not trusted here: {cause}")]
+    Certificate {
+        /// The publisher asked for.
+        endpoint: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Who listens there is no publisher, or none of this kind.
     #[error("{endpoint} is no publisher: {cause}")]
     Protocol {

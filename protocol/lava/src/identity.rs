@@ -236,6 +236,9 @@ pub enum IdentityError {
         /// Where it stands: `LAVABUS_URI`, or a file, line, identity and key.
         origin: String,
     },
+    /// A WebSocket takes a token with the name of its user only, and who that is nobody can be asked.
+    #[error("LAVABUS_USERNAME is not set: a WebSocket takes a token with the name of its user only")]
+    NoUser,
     /// The file that should hold the token is empty.
     #[error("{}: no token in its first line", path.display())]
     NoToken {

@@ -246,6 +246,7 @@ pub(crate) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failur
                 _ => "LAVABUS_TOKEN_FILE with a token that is good there, or -i with the identity whose token is",
             },
         ),
+        SubscriptionError::Certificate { cause, .. } => certificate_failure(bus, cause),
         SubscriptionError::Protocol { cause, .. } => Failure::new(
             Exit::NoConnection,
             format!("{bus} is no publisher"),
@@ -267,6 +268,16 @@ pub(crate) fn connection_failure(bus: &Bus, error: &SubscriptionError) -> Failur
             "again",
         ),
     }
+}
+
+/// What to say of a certificate that TLS refused.
+pub(crate) fn certificate_failure(of: impl std::fmt::Display, cause: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        Exit::NoConnection,
+        format!("the certificate of {of} is not trusted here"),
+        cause,
+        "its authority among the system's certificates (or SSL_CERT_FILE), or -i with an identity that has verify_ssl_cert: false",
+    )
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lavabus_client::{Cause, Patience, SubscriptionError, Update};
 use lavabus_lava::{EventSocket, Received, Server, ServerError};
-use lavabus_protocol::GapReason;
+use lavabus_protocol::{Cursor, GapReason};
 
 type Opening = Pin<Box<dyn Future<Output = Result<EventSocket, ServerError>> + Send>>;
 
@@ -69,7 +69,12 @@ impl WebSocketStream {
                     Err(error) => self.on_lost(error)?,
                 },
                 State::Live(socket) => match socket.next().await {
-                    Ok(Received::Event(record)) => {
+                    Ok(Received::Event(mut record)) => {
+                        // The place to go on from with a publisher that can.
+                        record.cursor = Some(Cursor {
+                            position: None,
+                            uuid: record.uuid,
+                        });
                         return Ok(Update::Event {
                             record,
                             position: None,
@@ -108,6 +113,7 @@ impl WebSocketStream {
                     reason: message,
                 });
             }
+            ServerError::Certificate { cause } => return Err(SubscriptionError::Certificate { endpoint, cause }),
             error => {
                 return Err(SubscriptionError::Protocol {
                     endpoint,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::tracker::Object;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::listen::certificate_failure;
 
 /// So many questions are on their way at a time.
 const AT_ONCE: usize = 8;
@@ -227,12 +228,7 @@ pub(crate) fn failure(server: &Server, error: &ServerError) -> Failure {
             cause,
             "again later, or `lavabus doctor`",
         ),
-        ServerError::Certificate { cause } => Failure::new(
-            Exit::NoConnection,
-            format!("{host} has no certificate that is trusted here"),
-            cause,
-            "its authority among the system's certificates, or verify_ssl_cert: false in the identity",
-        ),
+        ServerError::Certificate { cause } => certificate_failure(host, cause),
         error @ ServerError::Unexpected { .. } => Failure::new(
             Exit::NoConnection,
             format!("{host} does not answer as LAVA does"),

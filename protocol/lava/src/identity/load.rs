@@ -104,7 +104,7 @@ pub fn load(sources: &IdentitySources) -> Result<Option<Identity>, IdentityError
 ///
 /// # Errors
 ///
-/// As [`load`].
+/// As [`load`]; [`IdentityError::NoUser`] for the environment's token at a WebSocket without `LAVABUS_USERNAME`.
 pub fn load_for(sources: &IdentitySources, address: &Url) -> Result<Identity, IdentityError> {
     let environment = &sources.environment;
     let is_web_socket = matches!(address.scheme(), "ws" | "wss");
@@ -126,6 +126,9 @@ pub fn load_for(sources: &IdentitySources, address: &Url) -> Result<Identity, Id
                 identity.token = Some(token_of(path, &mut identity.warnings)?);
             }
             identity.username.clone_from(&environment.username);
+            if is_web_socket && identity.token.is_some() && identity.username.is_none() {
+                return Err(IdentityError::NoUser);
+            }
             identity
         }
     };
