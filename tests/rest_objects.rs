@@ -6,6 +6,7 @@ mod lab;
 
 use lab::{Lab, Message, RunningPublisher, StockPush, captured};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 async fn publisher() -> RunningPublisher {
     Lab::new().journal().http().tokens().start().await
@@ -252,4 +253,38 @@ async fn the_status_tells_where_the_stream_is() {
     assert_eq!((&status["head"], &status["journal"]), (&json!(0), &json!(false)));
     publisher.client().get("/api/v1/jobs/1").await.problem(404);
     publisher.client().get("/api/v1/timeline/1").await.problem(404);
+}
+
+/// What is made and not taken is memory too: it has the room of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_timelines_that_nobody_takes_are_few() {
+    let data = serde_json::json!({"message": "x".repeat(900_000), "job": 1995});
+    let events: Vec<Message> = (0..12)
+        .map(|_| Message::sent_at(jiff::Timestamp::now(), "event", &data))
+        .collect();
+    let publisher = with_events(&events).await;
+    let (http, client) = (publisher.http(), publisher.client().with_token("reader-token"));
+    let mut lazy = Vec::new();
+    let refused = async {
+        loop {
+            let answer = client.get("/api/v1/timeline/job/1995").await;
+            if answer.status != 200 {
+                assert!(answer.problem(503).contains("too many timelines"));
+                break;
+            }
+            let mut stream = tokio::net::TcpStream::connect(http).await.unwrap();
+            let request = format!(
+                "GET /api/v1/timeline/job/1995 HTTP/1.1\r\nHost: {http}\r\nAuthorization: Token reader-token\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            lazy.push(stream);
+        }
+    };
+    tokio::time::timeout(lab::LONG, refused)
+        .await
+        .expect("an end of the room");
+    assert!(lazy.len() >= 7, "{}", lazy.len());
+    drop(lazy);
+    let again = async { while client.get("/api/v1/timeline/job/1995").await.status != 200 {} };
+    tokio::time::timeout(lab::LONG, again).await.expect("room again");
 }

@@ -89,8 +89,8 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<Health>,
     pub(crate) measured: Measured,
     pub(crate) posts: Posts,
-    /// One permit a timeline that is being made.
-    pub(crate) timelines: Semaphore,
+    /// One permit a timeline that is being made, or is large and not taken yet.
+    pub(crate) timelines: Arc<Semaphore>,
     /// One permit a regular expression of a stream.
     pub(crate) expressions: Arc<Semaphore>,
     /// None without a journal.

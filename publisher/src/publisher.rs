@@ -377,7 +377,7 @@ impl Publisher {
                 public_stream,
             },
             posts,
-            timelines: Semaphore::new(http::TIMELINES),
+            timelines: Arc::new(Semaphore::new(http::TIMELINES)),
             expressions: Arc::new(Semaphore::new(http::EXPRESSIONS)),
             retention: config.journal.as_ref().map(|journal| journal.retention),
             origins: config.http.origins,

@@ -17,7 +17,7 @@ use crate::http::{Connection, Http, Problem, answer};
 use crate::replay::Replays;
 use crate::visible::visible_of;
 
-/// Timelines that are made at a time: each holds up to 64 MiB.
+/// Timelines that are made at a time, or are large and not taken yet: each holds up to 64 MiB.
 pub(crate) const AT_A_TIME: usize = 8;
 /// So long it may take to learn what may be shown.
 const LOOK_UPS: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ pub(crate) async fn show(
     let since = parameters.time("since")?;
     parameters.nothing_else()?;
     let replays = http.replays()?;
-    let Ok(_room) = http.timelines.try_acquire() else {
+    let Ok(room) = http.timelines.clone().try_acquire_owned() else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many timelines at once: try again",
@@ -89,7 +89,7 @@ pub(crate) async fn show(
     let body = made
         .await
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect; it is in the log"))?;
-    Ok(answer::json(&http, &connection, body))
+    Ok(answer::made_in(Some(room), &http, &connection, body))
 }
 
 /// A job, a request or a run ends, so all of it is shown; of anything else a day.
