@@ -4,6 +4,7 @@
 //! whether it can be reached by a connection to the bus. Ends with 0 whatever it finds, and with 30 when there is no
 //! database that can be read.
 
+mod port;
 mod report;
 
 pub(crate) use report::Micros;
@@ -13,11 +14,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lavabus_client::SecondPort;
 use lavabus_store::{REJECTED_KEPT, Reader, Retention, StoreError};
 use lavabus_zmtp::{ConnectOptions, SubConnection};
-use serde_json::Value;
 
+use self::port::PortReport;
 use self::report::{BusReport, Report};
 use crate::bus::Bus;
 use crate::context::Context;
@@ -25,7 +25,6 @@ use crate::database;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::format::plain::printable;
 use crate::question::cannot_read;
 use crate::remote;
 
@@ -51,7 +50,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         let status = remote::ask(&port, &["status"], &[]).await?;
         print(&match as_json {
             true => format!("{status}\n"),
-            false => of_port(&port, &status),
+            false => PortReport::read(&port, status)?.to_string(),
         })?;
         return Ok(Exit::Success);
     }
@@ -73,36 +72,6 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
     };
     print(&text)?;
     Ok(Exit::Success)
-}
-
-/// What a publisher says of itself, a line each.
-fn of_port(port: &SecondPort, status: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let mut lines = format!("publisher   {}\n", port.base());
-    let names = [
-        "version",
-        "ready",
-        "journal",
-        "epoch",
-        "head",
-        "oldest",
-        "events",
-        "size",
-        "retention",
-        "rejected",
-        "gaps",
-        "projection",
-    ];
-    for name in names {
-        if let Some(value) = status.get(name) {
-            lines += &format!("{name:12}{}\n", printable(&text(value)));
-        }
-    }
-    lines
 }
 
 fn read(reader: &Reader) -> Result<Report, StoreError> {

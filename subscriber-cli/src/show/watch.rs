@@ -40,7 +40,7 @@ async fn watch(subject: Subject, database: DatabaseArguments, context: &Context)
     let mut reader = database::blocking(move || database::open(database.db)).await??;
     let screen = std::io::stdout().is_terminal().then(Screen::enter).transpose()?;
     let mut shown: Option<Said> = None;
-    let (mut version, mut looks) = (None, 0);
+    let (mut version, mut looks, mut size) = (None, 0, None);
     loop {
         looks = (looks + 1) % LOOKS;
         if screen.is_some() && looks == 0 {
@@ -57,11 +57,16 @@ async fn watch(subject: Subject, database: DatabaseArguments, context: &Context)
             version = Some(seen);
             if shown.as_ref() != Some(&said) {
                 match &screen {
-                    Some(screen) => screen.draw(&said)?,
+                    Some(screen) => size = Some(screen.draw(&said)?),
                     None => again(&said, shown.is_none(), context)?,
                 }
                 shown = Some(said);
             }
+        }
+        if let (Some(screen), Some(said)) = (&screen, &shown)
+            && size != Some(Screen::size())
+        {
+            size = Some(screen.draw(said)?);
         }
         tokio::time::sleep(PERIOD).await;
     }
@@ -102,21 +107,28 @@ impl Screen {
         Ok(Screen)
     }
 
-    /// What does not fit is cut, so that the beginning stays in sight.
-    fn draw(&self, said: &Said) -> Result<(), Failure> {
-        let (width, height) = match terminal_size::terminal_size() {
+    /// Columns and lines.
+    fn size() -> (usize, usize) {
+        match terminal_size::terminal_size() {
             Some((width, height)) => (usize::from(width.0), usize::from(height.0)),
             None => (80, 24),
-        };
-        let lines = said.text.lines().chain(said.notices.iter().map(String::as_str));
-        let mut drawing = FROM_TOP.to_owned();
-        for (index, line) in lines.take(height).enumerate() {
-            if index > 0 {
-                drawing.push_str("\r\n");
-            }
-            drawing.extend(line.chars().take(width));
         }
-        print(&drawing)
+    }
+
+    /// What does not fit is cut, so that the beginning stays in sight. For which size it was drawn.
+    fn draw(&self, said: &Said) -> Result<(usize, usize), Failure> {
+        let (width, height) = Screen::size();
+        let mut lines: Vec<&str> = said.text.lines().collect();
+        lines.extend(said.notices.iter().map(String::as_str));
+        let more = format!("… and {} lines more", (lines.len() + 1).saturating_sub(height));
+        if lines.len() > height && height > 1 {
+            lines.truncate(height - 1);
+            lines.push(&more);
+        }
+        let cut = |line: &&str| line.chars().take(width).collect::<String>();
+        let lines: Vec<String> = lines.iter().take(height).map(cut).collect();
+        print(&format!("{FROM_TOP}{}", lines.join("\r\n")))?;
+        Ok((width, height))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lavabus_store::{Gap, Retention, Status};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::database::Writer;
 
@@ -52,8 +52,8 @@ struct Numbered {
     received: Option<Micros>,
 }
 
-#[derive(Debug, Serialize)]
-struct Size {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Size {
     used_bytes: u64,
     file_bytes: u64,
     log_bytes: u64,
@@ -203,29 +203,12 @@ impl Display for Report {
                 }
             }
         }
-        let Size {
-            used_bytes,
-            file_bytes,
-            log_bytes,
-        } = self.size;
-        writeln!(
-            f,
-            "size        {} used, file {}, log {}",
-            Bytes(used_bytes),
-            Bytes(file_bytes),
-            Bytes(log_bytes)
-        )?;
-        write!(f, "retention   by default ")?;
+        writeln!(f, "size        {}", self.size)?;
         let RetentionReport {
             default_max_age_seconds: age,
             default_max_bytes: bytes,
         } = self.retention;
-        match (age.map(|age| age / 86_400), bytes.map(Bytes)) {
-            (Some(days), Some(bytes)) => writeln!(f, "{days} days or {bytes}, whichever is first")?,
-            (Some(days), None) => writeln!(f, "{days} days")?,
-            (None, Some(bytes)) => writeln!(f, "{bytes}")?,
-            (None, None) => writeln!(f, "without limit")?,
-        }
+        writeln!(f, "retention   by default {}", Limits(age, bytes))?;
         writeln!(
             f,
             "projection  {} objects, {} events behind",
@@ -273,6 +256,31 @@ impl Display for Micros {
 impl Serialize for Micros {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [used, file, log] = [self.used_bytes, self.file_bytes, self.log_bytes].map(Bytes);
+        write!(f, "{used} used, file {file}, log {log}")
+    }
+}
+
+/// How long events are kept: seconds and bytes.
+pub(super) struct Limits(pub(super) Option<u64>, pub(super) Option<u64>);
+
+impl Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = self.0.map(|seconds| match seconds % 86_400 {
+            0 => format!("{} days", seconds / 86_400),
+            _ => format!("{} hours", seconds / 3_600),
+        });
+        match (age, self.1.map(Bytes)) {
+            (Some(age), Some(bytes)) => write!(f, "{age} or {bytes}, whichever is first"),
+            (Some(age), None) => write!(f, "{age}"),
+            (None, Some(bytes)) => write!(f, "{bytes}"),
+            (None, None) => write!(f, "without limit"),
+        }
     }
 }
 
