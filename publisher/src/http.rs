@@ -4,6 +4,7 @@ mod addresses;
 mod answer;
 mod cors;
 mod emit;
+mod end;
 mod events;
 pub(crate) mod following;
 pub(crate) mod forms;

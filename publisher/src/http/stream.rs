@@ -29,17 +29,16 @@ use lavabus_store::Event;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
 use crate::authority::Reader;
 use crate::fan_out::batch::Batch;
+use crate::http::end::{End, FLUSH};
 use crate::http::events::candidate;
 use crate::http::following::{Following, Next};
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Gap, Http, Problem};
 use crate::metrics::outlet::Outlet;
-use crate::replay::ReplayError;
 use crate::visible::{sees_all, visible_in, visible_of};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -51,26 +50,9 @@ const CHUNK: usize = 16 * 1024;
 const BATCHES: usize = 64;
 /// Regular expressions that all streams together may have: each takes up to half a MiB and more as long as the stream is there.
 pub(crate) const EXPRESSIONS: usize = 256;
-/// At the publisher's end a client has so long to take what was published before.
-const FLUSH: Duration = Duration::from_secs(3);
 const COMMENT: &[u8] = b":\n\n";
 /// Who wants to know how far it is, is told so often.
 const HEADS: Duration = Duration::from_secs(1);
-
-/// How it ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the client has gone")]
-    Gone,
-    #[error("the publisher ends")]
-    Drained,
-    #[error("it did not read for too long")]
-    Stalled,
-    #[error("its login is no longer good")]
-    Withdrawn,
-    #[error("{0}")]
-    Journal(#[from] ReplayError),
-}
 
 /// `GET /api/v1/stream`.
 pub(crate) async fn open(
@@ -156,17 +138,11 @@ async fn run(http: Http, connection: Connection, mut sending: Sending) {
         () = reader.withdrawn() => End::Withdrawn,
     };
     drop(chunks);
-    match &end {
-        End::Gone | End::Drained => debug!(peer = %connection.address(), "event stream gone: {end}"),
-        _ => warn!(peer = %connection.address(), "event stream closed: {end}"),
-    }
+    end.record("event stream", &connection, &http.counters);
     match end {
         End::Drained => sending.flush().await,
-        End::Stalled => {
-            http.counters.stalled_peers.add(1);
-            // It waits for the client and nothing else.
-            connection.abort();
-        }
+        // It waits for the client and nothing else.
+        End::Stalled => connection.abort(),
         _ => {}
     }
 }

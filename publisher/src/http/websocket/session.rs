@@ -16,18 +16,16 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use super::frames::{self, ClientFrames, Malformed, Said, TextFrames};
 use crate::authority::Reader;
 use crate::fan_out::batch::Batch;
+use crate::http::end::{End, FLUSH};
 use crate::http::following::{Following, Next};
 use crate::http::{Connection, Http};
 use crate::metrics::outlet::Outlet;
-use crate::replay::ReplayError;
 use crate::visible::{sees_all, visible_in, visible_of};
 
 /// Answers to pings that may wait; a client that sends more meanwhile does without.
 const PONGS: usize = 4;
 /// After the last frame the client has so long to answer it.
 const GRACE: Duration = Duration::from_secs(5);
-/// At the publisher's end a client has so long to take what was published before.
-const FLUSH: Duration = Duration::from_secs(3);
 /// So much of what a client sends is read in one go, in bytes.
 const READ: usize = 4096;
 
@@ -37,44 +35,6 @@ pub(super) struct Session {
     connection: Connection,
     stream: TcpStream,
     deflated: bool,
-}
-
-/// How it ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the client has gone")]
-    Gone,
-    #[error("the publisher ends")]
-    Drained,
-    #[error("it did not read for too long")]
-    Stalled,
-    #[error("its login is no longer good")]
-    Withdrawn,
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("{0}")]
-    Journal(#[from] ReplayError),
-    #[error("events were lost to it that nobody has any more")]
-    Lost,
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
-
-impl End {
-    /// What the client is told.
-    fn code(&self) -> Option<(CloseCode, &'static str)> {
-        match self {
-            End::Io(_) => None,
-            End::Gone => Some((CloseCode::Normal, "")),
-            End::Drained => Some((CloseCode::Away, "the publisher ends")),
-            End::Stalled => Some((CloseCode::Again, "too slow")),
-            End::Lost => Some((CloseCode::Again, "events were lost")),
-            End::Withdrawn => Some((CloseCode::Policy, "the login is no longer good")),
-            End::Malformed(Malformed::TooBig) => Some((CloseCode::Size, "too big")),
-            End::Malformed(Malformed::Protocol) => Some((CloseCode::Protocol, "")),
-            End::Journal(_) => Some((CloseCode::Error, "")),
-        }
-    }
 }
 
 impl Session {
@@ -145,19 +105,11 @@ impl Session {
             () = http.drain.cancelled() => End::Drained,
             () = reader.withdrawn() => End::Withdrawn,
         };
-        match &end {
-            End::Gone | End::Drained => debug!(peer = %connection.address(), "WebSocket gone: {end}"),
-            _ => warn!(peer = %connection.address(), "WebSocket closed: {end}"),
-        }
-        match &end {
-            End::Stalled => http.counters.stalled_peers.add(1),
-            End::Malformed(_) => http.counters.malformed_peers.add(1),
-            _ => {}
-        }
+        end.record("WebSocket", &connection, &http.counters);
         if matches!(end, End::Drained) {
             sending.flush().await;
         }
-        if let Some((code, reason)) = end.code() {
+        if let Some((code, reason)) = code(&end) {
             sending.out.rest.extend(frames::close(code, reason));
             sending.out.stalled = GRACE;
             let is_said = sending.out.write_rest().await.is_ok();
@@ -165,6 +117,21 @@ impl Session {
                 linger(&mut from, &mut client).await;
             }
         }
+    }
+}
+
+/// What the client is told.
+fn code(end: &End) -> Option<(CloseCode, &'static str)> {
+    match end {
+        End::Io(_) => None,
+        End::Gone => Some((CloseCode::Normal, "")),
+        End::Drained => Some((CloseCode::Away, "the publisher ends")),
+        End::Stalled => Some((CloseCode::Again, "too slow")),
+        End::Lost => Some((CloseCode::Again, "events were lost")),
+        End::Withdrawn => Some((CloseCode::Policy, "the login is no longer good")),
+        End::Malformed(Malformed::TooBig) => Some((CloseCode::Size, "too big")),
+        End::Malformed(Malformed::Protocol) => Some((CloseCode::Protocol, "")),
+        End::Journal(_) => Some((CloseCode::Error, "")),
     }
 }
 
