@@ -3,7 +3,8 @@
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
-use lavabus_protocol::JobId;
+use lavabus_protocol::{JobId, Kind};
+use lavabus_store::projection::entity::Entity;
 use lavabus_store::projection::fault::Fault;
 use lavabus_store::question::faults::{FaultQuestion, current_fault};
 use lavabus_store::{Reader as Journal, StoreError};
@@ -31,21 +32,10 @@ pub(crate) async fn job(
     parameters: Parameters,
 ) -> Result<axum::Json<Value>, Problem> {
     parameters.nothing_else()?;
-    let replays = http.replays()?;
     let id = JobId::parse(&name).ok_or_else(not_found)?;
-    // Before it is looked for, so that what does not exist takes no other time than what may not be seen.
-    if !may_see(&reader, &Subject::Job(id.clone())).await {
-        return Err(not_found());
-    }
-    let found = replays.ask(move |journal| {
-        let job = journal.job(&id, None)?.value.into_iter().next();
-        let faults = job
-            .as_ref()
-            .map(|job| faults(journal, "job", &job.entity.id, &job.entity.lab));
-        Ok((job, faults.transpose()?.unwrap_or_default()))
-    });
-    let (job, faults) = found.await?;
-    let job = job.ok_or_else(not_found)?;
+    let subject = Subject::Job(id.clone());
+    let ask = move |journal: &Journal| Ok(journal.job(&id, None)?.value);
+    let (job, faults) = find(&http, &reader, &subject, ask, |job| &job.entity).await?;
     // A sub id leads to a number, which is what others are asked about.
     let number = JobId::parse(&job.entity.id).ok_or_else(not_found)?;
     if !may_see(&reader, &Subject::Job(number)).await {
@@ -62,20 +52,9 @@ pub(crate) async fn device(
     parameters: Parameters,
 ) -> Result<axum::Json<Value>, Problem> {
     parameters.nothing_else()?;
-    let replays = http.replays()?;
-    if !may_see(&reader, &Subject::Device(name.clone())).await {
-        return Err(not_found());
-    }
-    let found = replays.ask(move |journal| {
-        let devices = journal.device(&name, None, Timestamp::now().as_microsecond())?;
-        let device = devices.value.into_iter().next();
-        let faults = device
-            .as_ref()
-            .map(|device| faults(journal, "device", &name, &device.entity.lab));
-        Ok((device, faults.transpose()?.unwrap_or_default()))
-    });
-    let (device, faults) = found.await?;
-    let mut device = device.ok_or_else(not_found)?;
+    let subject = Subject::Device(name.clone());
+    let ask = move |journal: &Journal| Ok(journal.device(&name, None, Timestamp::now().as_microsecond())?.value);
+    let (mut device, faults) = find(&http, &reader, &subject, ask, |device| &device.entity).await?;
     if !sees_all(&reader) {
         // They come out of jobs, some of which may be private.
         (device.streak, device.rate, device.cause) = Default::default();
@@ -91,30 +70,46 @@ pub(crate) async fn worker(
     parameters: Parameters,
 ) -> Result<axum::Json<Value>, Problem> {
     parameters.nothing_else()?;
-    let replays = http.replays()?;
-    if !may_see(&reader, &Subject::Worker(name.clone())).await {
-        return Err(not_found());
-    }
-    let found = replays.ask(move |journal| {
-        let worker = journal.worker(&name, None)?.value.into_iter().next();
-        let faults = worker
-            .as_ref()
-            .map(|worker| faults(journal, "worker", &name, &worker.entity.lab));
-        Ok((worker, faults.transpose()?.unwrap_or_default()))
-    });
-    let (worker, faults) = found.await?;
-    let mut worker = worker.ok_or_else(not_found)?;
+    let subject = Subject::Worker(name.clone());
+    let ask = move |journal: &Journal| Ok(journal.worker(&name, None)?.value);
+    let (mut worker, faults) = find(&http, &reader, &subject, ask, |worker| &worker.entity).await?;
     let devices: Vec<Subject> = worker.devices.iter().cloned().map(Subject::Device).collect();
     let mut shown = shown(&reader, &devices).await.into_iter();
     worker.devices.retain(|_| shown.next().unwrap_or(false));
     Ok(axum::Json(with_fault(worker.to_json(), faults, &reader).await))
 }
 
-fn faults(journal: &Journal, kind: &str, id: &str, lab: &str) -> Result<Vec<Fault>, StoreError> {
-    let subject = format!("{kind}/{id}");
+/// What the journal has of one thing that may be seen, and its faults.
+async fn find<T: Send + 'static>(
+    http: &Http,
+    reader: &Reader,
+    subject: &Subject,
+    ask: impl FnOnce(&Journal) -> Result<Vec<T>, StoreError> + Send + 'static,
+    entity: fn(&T) -> &Entity,
+) -> Result<(T, Vec<Fault>), Problem> {
+    let replays = http.replays()?;
+    // Before it is looked for, so that what does not exist takes no other time than what may not be seen.
+    if !may_see(reader, subject).await {
+        return Err(not_found());
+    }
+    let found = replays.ask(move |journal| {
+        let Some(thing) = ask(journal)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let faults = faults(journal, entity(&thing))?;
+        Ok(Some((thing, faults)))
+    });
+    found.await?.ok_or_else(not_found)
+}
+
+fn faults(journal: &Journal, of: &Entity) -> Result<Vec<Fault>, StoreError> {
+    let subject = match of.kind {
+        Kind::Testjob => format!("job/{}", of.id),
+        kind => format!("{kind}/{}", of.id),
+    };
     let question = FaultQuestion {
         subject: Some(&subject),
-        lab: Some(lab),
+        lab: Some(&of.lab),
         open: false,
         since_us: i64::MIN,
         limit: FAULTS,
