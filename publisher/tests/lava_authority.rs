@@ -1,14 +1,17 @@
 //! LAVA decides who may see what: asked with the reader's own token, and never relied on for longer than a minute.
 #![allow(clippy::unwrap_used)]
 
+mod lab;
+
 use std::time::Duration;
 
+use lava_publisher::LavaConfig;
 use lava_publisher::authority::{Authority, Credentials, Reader, Refused, Secret, Sight, Subject};
-use lava_publisher::{AuthorityConfig, LavaConfig};
 use lava_stand_in::{Device, Failure, Job, LavaServer, Options};
-use lavabus_lava::Identity;
 use lavabus_protocol::Kind;
 use lavabus_protocol::event::JobId;
+
+use crate::lab::{advance, available, worker};
 
 /// A stand-in with `ada` and `bob`; `ada` has a private job.
 struct Lab {
@@ -30,13 +33,10 @@ fn user(user: &str, token: &str) -> Credentials {
 }
 
 fn authority_of(lava: &LavaServer) -> Authority {
-    let config = LavaConfig {
-        identity: Identity::anonymous(&lava.uri()).unwrap(),
+    lab::authority(LavaConfig {
         administrators: vec!["root".to_owned()],
-        tokens: None,
-        workers: None,
-    };
-    Authority::new(&AuthorityConfig::Lava(Box::new(config))).unwrap()
+        ..lab::config(lava)
+    })
 }
 
 fn fill(lava: &LavaServer) -> (Subject, Subject) {
@@ -87,24 +87,8 @@ impl Lab {
     }
 }
 
-/// The time passes for the authority; answers come in real time.
 async fn pass(seconds: u64) {
     advance(Duration::from_secs(seconds)).await;
-}
-
-async fn advance(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
-
-/// The authority sees that LAVA is, or is not, there.
-async fn available(authority: &Authority, expected: bool) {
-    while authority.is_available() != expected {
-        // It looks from time to time.
-        advance(Duration::from_millis(100)).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test]
@@ -130,10 +114,7 @@ async fn who_is_let_in() {
     ] {
         assert_eq!(try_in(wrong.clone()).await, Err(Refused::UnknownUser), "{wrong:?}");
     }
-    let worker = Credentials::Worker {
-        host: "worker-01".to_owned(),
-        token: Secret::new("worker-token-0123456789"),
-    };
+    let worker = worker("worker-01", "worker-token-0123456789");
     assert_eq!(try_in(worker).await, Err(Refused::UnknownWorker));
     assert!(lab.authority.is_available());
 }

@@ -1,16 +1,17 @@
 //! The tokens of LAVA's workers are read from its database, which may be away.
 #![allow(clippy::unwrap_used)]
 
+mod lab;
 mod postgres;
 
 use std::time::Duration;
 
-use lava_publisher::authority::{Authority, Credentials, Reader, Refused, Secret, Sight, Subject};
+use lava_publisher::authority::{Authority, Credentials, Reader, Refused, Sight, Subject};
 use lava_publisher::{AuthorityConfig, LavaConfig};
 use lava_stand_in::LavaServer;
-use lavabus_lava::Identity;
 use tempfile::TempDir;
 
+use crate::lab::{advance, available, worker};
 use crate::postgres::Postgres;
 
 fn authority(lava: &LavaServer, folder: &TempDir, password: &str) -> Authority {
@@ -18,39 +19,19 @@ fn authority(lava: &LavaServer, folder: &TempDir, password: &str) -> Authority {
     let host = folder.path().display();
     let text = format!("host={host} user=reader dbname=lavaserver password={password}\n");
     std::fs::write(&dsn, text).unwrap();
-    let config = LavaConfig {
-        identity: Identity::anonymous(&lava.uri()).unwrap(),
-        administrators: Vec::new(),
-        tokens: None,
+    lab::authority(LavaConfig {
         workers: Some(dsn),
-    };
-    Authority::new(&AuthorityConfig::Lava(Box::new(config))).unwrap()
+        ..lab::config(lava)
+    })
 }
 
 async fn try_in(authority: &Authority, host: &str, token: &str) -> Result<Reader, Refused> {
-    let credentials = Credentials::Worker {
-        host: host.to_owned(),
-        token: Secret::new(token),
-    };
-    authority.authenticate(&credentials).await
+    authority.authenticate(&worker(host, token)).await
 }
 
 fn sight(reader: &Reader, worker: &str) -> Sight {
     let (topic, data) = ("x.testjob", format!(r#"{{"job": 1, "worker": "{worker}"}}"#));
     reader.sight_of_event(&Subject::of(topic, &data), topic, &data)
-}
-
-async fn advance(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
-
-async fn available(authority: &Authority, expected: bool) {
-    while authority.is_available() != expected {
-        advance(Duration::from_millis(100)).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test]
@@ -145,10 +126,8 @@ async fn a_dsn_is_never_told() {
     ] {
         std::fs::write(&dsn, text).unwrap();
         let config = LavaConfig {
-            identity: Identity::anonymous(&lava.uri()).unwrap(),
-            administrators: Vec::new(),
-            tokens: None,
             workers: Some(dsn.clone()),
+            ..lab::config(&lava)
         };
         let config = AuthorityConfig::Lava(Box::new(config));
         let error = match Authority::new(&config) {
