@@ -15,7 +15,7 @@ async fn publisher() -> (RunningPublisher, Vec<Message>) {
 }
 
 fn over_http(publisher: &RunningPublisher) -> Cli {
-    Cli::new().variable("LAVABUS_BUS", format!("http://{}", publisher.http()))
+    Cli::new().variable("LAVABUS_BUS", publisher.http_bus())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,14 +54,33 @@ async fn one_thing_is_shown_with_its_timeline() {
         Message::job(12, "Running", "Unknown"),
         Message::job(12, "Finished", "Incomplete"),
         Message::device("qemu-01", "Idle"),
+        Message::worker("worker-01", "Online"),
     ]);
-    publisher.published(3).await;
+    publisher.published(4).await;
     let (remote, local) = (over_http(&publisher), Cli::new());
-    let shown = remote.run(["show", "job", "job/12"]).with(0);
-    assert!(
-        shown.stdout.contains("Finished") && shown.stdout.contains("Incomplete"),
-        "{shown:?}"
-    );
+    // But for what goes by the clock of whoever reads the database.
+    let by_clock = ["queued ", "elapsed ", "silent "];
+    let told = |shown: &str| {
+        let lines = shown
+            .lines()
+            .filter(|line| !by_clock.iter().any(|name| line.starts_with(name)));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let file = publisher.database();
+    for words in [["job", "job/12"], ["device", "device/qemu-01"], ["worker", "worker-01"]] {
+        let words = [&["show"], &words[..]].concat();
+        let expected = local
+            .run([&words[..], &["--db", file.to_str().unwrap()]].concat())
+            .with(0);
+        let shown = remote.run(&words).with(0);
+        assert_eq!(told(&shown.stdout), told(&expected.stdout));
+        let header = |ended: lab::Ended| ended.with(0).stdout.lines().next().unwrap().to_owned();
+        let csv = [&words[..], &["-o", "csv"]].concat();
+        assert_eq!(
+            header(remote.run(&csv)),
+            header(local.run([&csv[..], &["--db", file.to_str().unwrap()]].concat()))
+        );
+    }
     let json: serde_json::Value =
         serde_json::from_str(&remote.run(["show", "device", "qemu-01", "-o", "json"]).with(0).stdout).unwrap();
     assert_eq!(json["state"], "Idle");

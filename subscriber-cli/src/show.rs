@@ -149,18 +149,18 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failur
         Subject::Jobs(jobs) => (jobs.list.database.clone(), jobs.list.watch),
     };
     let one = match &arguments.subject {
-        Subject::Device(one) => Some(("devices", one.name.clone())),
-        Subject::Worker(one) => Some(("workers", one.name.clone())),
-        Subject::Job(one) => Some((
-            "jobs",
-            JobId::parse(&one.name).map_or(one.name.clone(), |id| id.to_string()),
-        )),
+        Subject::Device(one) => Some(("devices", name_of(one, "device/").to_owned(), &device::ONE[..])),
+        Subject::Worker(one) => Some(("workers", name_of(one, "worker/").to_owned(), &worker::ONE[..])),
+        Subject::Job(one) => {
+            let id = JobId::parse(&one.name).map_or(one.name.clone(), |id| id.to_string());
+            Some(("jobs", id, &job::ONE[..]))
+        }
         _ => None,
     };
-    if let Some((kind, name)) = one
+    if let Some((kind, name, columns)) = one
         && let Some(port) = remote::port(database.db.as_ref(), context)?
     {
-        print(&remote::show_one(&port, &[kind, &name], context).await?)?;
+        print(&remote::show_one(&port, &[kind, &name], columns, context).await?)?;
         return Ok(Exit::Success);
     }
     if is_watched {
@@ -196,6 +196,11 @@ pub fn answer(subject: &Subject, reader: &Reader, context: &Context, now_us: i64
         Subject::Workers(list) => worker::list(list, reader, context, now_us),
         Subject::Jobs(jobs) => job::list(jobs, reader, context, now_us),
     }
+}
+
+/// The name, which may be written with its kind before it.
+fn name_of<'a>(one: &'a OneArguments, kind: &str) -> &'a str {
+    one.name.strip_prefix(kind).unwrap_or(&one.name)
 }
 
 /// How long nothing was heard of it, in µs.

@@ -6,13 +6,13 @@ use lavabus_store::Reader;
 use lavabus_store::question::entities::{DeviceView, is_busy};
 use lavabus_store::question::history::one_line;
 
-use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, silence, silent_us};
+use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, name_of, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
 use crate::table::{Cell, Table};
 
-const ONE: [&str; 20] = [
+pub(super) const ONE: [&str; 20] = [
     "device",
     "lab",
     "state",
@@ -52,7 +52,7 @@ fn jobs(event: &Event) -> (Option<String>, Option<String>) {
 }
 
 pub(super) fn one(arguments: &OneArguments, reader: &Reader, context: &Context, now_us: i64) -> Result<Said, Failure> {
-    let name = arguments.name.strip_prefix("device/").unwrap_or(&arguments.name);
+    let name = name_of(arguments, "device/");
     let answer = reader
         .device(name, arguments.lab.as_deref(), now_us)
         .map_err(cannot_read(reader))?;

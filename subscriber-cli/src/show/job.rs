@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
 use crate::table::{Cell, Table};
 
-const ONE: [&str; 21] = [
+pub(super) const ONE: [&str; 21] = [
     "job",
     "lab",
     "sub_id",

@@ -4,13 +4,13 @@ use lavabus_store::Reader;
 use lavabus_store::question::entities::WorkerView;
 use lavabus_store::question::history::one_line;
 
-use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, silence, silent_us};
+use super::{ListArguments, OneArguments, in_full, is_stale, may_be_otherwise, name_of, silence, silent_us};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::question::{Said, cannot_read, lab_cell, not_known};
 use crate::table::{Cell, Table};
 
-const ONE: [&str; 12] = [
+pub(super) const ONE: [&str; 12] = [
     "worker",
     "lab",
     "state",
@@ -30,7 +30,7 @@ const LIST: [&str; 8] = [
 ];
 
 pub(super) fn one(arguments: &OneArguments, reader: &Reader, context: &Context, now_us: i64) -> Result<Said, Failure> {
-    let name = arguments.name.strip_prefix("worker/").unwrap_or(&arguments.name);
+    let name = name_of(arguments, "worker/");
     let answer = reader
         .worker(name, arguments.lab.as_deref())
         .map_err(cannot_read(reader))?;
