@@ -111,7 +111,10 @@ async fn one_that_is_not_trusted_is_refused_at_once_and_said() {
                 .said("SSL_CERT_FILE");
         }
         let ended = cli.run(["doctor", "--bus", bus]).with(20);
-        assert!(ended.stdout.contains("certificate refused"), "{ended:?}");
+        assert!(
+            ended.stdout.contains("certificate refused") && ended.stdout.contains("SSL_CERT_FILE"),
+            "{ended:?}"
+        );
     }
     let ended = cli.run(["timeline", "12", "--bus", &https]).with(20);
     ended.said("is not trusted here");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::{CLOSED_PORT, Cli, Lab, PlainPublisher, push_events_of};
+use lab::{CLOSED_PORT, Cli, Lab, PlainPublisher, RunningPublisher, push_events_of};
 use lava_stand_in::{Job, LavaServer, Options};
 use lavabus_cli::sources::IdentityArguments;
 use lavabus_cli::{Arguments, Command, Context, Exit};
@@ -43,7 +43,7 @@ const ENDS: [(&str, Exit); 3] = [
 ];
 
 /// Runs the races; the context names who is heard and who is asked.
-async fn race(lava: Arc<LavaServer>, context: Context) {
+async fn race(lava: Arc<LavaServer>, context: Context, races: u64) {
     // Each wait that does not end with 0 says so, even under --quiet.
     nix::unistd::dup2_stderr(File::options().write(true).open("/dev/null").unwrap()).unwrap();
     let began = Instant::now();
@@ -51,7 +51,7 @@ async fn race(lava: Arc<LavaServer>, context: Context) {
     let mut running = JoinSet::new();
     let seed = rand_seed();
     let mut pace = interval(PACE);
-    for number in 0..races() {
+    for number in 0..races {
         pace.tick().await;
         let slot = slots.clone().acquire_owned().await.unwrap();
         let (lava, before, context) = (lava.clone(), before.clone(), context.clone());
@@ -101,13 +101,13 @@ async fn race(lava: Arc<LavaServer>, context: Context) {
     let before = before.load(Ordering::Relaxed);
     println!(
         "{} races in {:?}; in {before} the job ended first",
-        races(),
+        races,
         began.elapsed()
     );
     assert!(
-        (races() / 10..races() * 9 / 10).contains(&before),
+        (races / 10..races * 9 / 10).contains(&before),
         "in {before} of {} the job ended before the wait began: these were no races",
-        races()
+        races
     );
 }
 
@@ -155,18 +155,30 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn against_our_publisher_alone() {
+    let publisher = Lab::new().journal().start().await;
+    let bus = publisher.publish().to_string();
+    race_alone(&publisher, &bus, races()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn against_our_publisher_alone_over_http() {
+    let publisher = Lab::new().journal().http().start().await;
+    // Each has a client of its own, which takes its time.
+    race_alone(&publisher, &publisher.http_bus(), races() / 5).await;
+}
+
+/// Nobody is there who could be asked.
+async fn race_alone(publisher: &RunningPublisher, bus: &str, races: u64) {
     let _alone = ALONE.lock().await;
     let lava = lava(false).await;
-    let publisher = Lab::new().journal().start().await;
     push_events_of(&lava, publisher.intake());
-    // Nobody is there who could be asked.
     let cli = Cli::new().identity("default", "http://127.0.0.1:1/RPC2", "admin", "token", CLOSED_PORT);
     let context = Context {
-        buses: vec![publisher.publish().to_string().parse().unwrap()],
+        buses: vec![bus.parse().unwrap()],
         is_bus_named: true,
         ..context(&cli)
     };
-    race(lava, context).await;
+    race(lava, context, races).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +187,7 @@ async fn against_a_plain_publisher_with_rest_beside_it() {
     let lava = lava(false).await;
     let plain = PlainPublisher::of(&lava);
     let cli = Cli::with_bus(&lava, plain.endpoint());
-    race(lava, context(&cli)).await;
+    race(lava, context(&cli), races()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +195,7 @@ async fn over_the_web_socket_where_the_bus_is_closed() {
     let _alone = ALONE.lock().await;
     let lava = lava(true).await;
     let cli = Cli::of(&lava);
-    race(lava, context(&cli)).await;
+    race(lava, context(&cli), races()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,5 +203,5 @@ async fn by_asking_alone() {
     let _alone = ALONE.lock().await;
     let lava = lava(false).await;
     let cli = Cli::of(&lava);
-    race(lava, context(&cli)).await;
+    race(lava, context(&cli), races()).await;
 }

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// A topic that nobody has, so that nothing of the past is sent only to be thrown away.
 const NO_TOPIC: &str = "lavabus.doctor.asks/";
+const CERTIFICATE: &str =
+    "its authority among the system's certificates (or SSL_CERT_FILE), or verify_ssl_cert: false in the identity";
 /// A server says its time in whole seconds.
 const SKEW: f64 = 2.0;
 
@@ -87,9 +89,7 @@ impl Finding {
             ServerError::Refused { .. } => {
                 "a token of your profile page on the server, in the identity or LAVABUS_TOKEN_FILE"
             }
-            ServerError::Certificate { .. } => {
-                "its authority among the system's certificates, or verify_ssl_cert: false in the identity"
-            }
+            ServerError::Certificate { .. } => CERTIFICATE,
             _ => next,
         };
         Finding::new(subject, health, error).next(next)
@@ -290,7 +290,8 @@ async fn begin(outlet: &Outlet, stream: &mut Stream) -> Result<Update, Finding> 
         Ok(Ok(update)) => Ok(update),
         Ok(Err(SubscriptionError::Refused { reason, .. })) => wrong(Health::Refused, &reason),
         Ok(Err(SubscriptionError::Certificate { cause, .. })) => {
-            wrong(Health::Bad, &format_args!("certificate refused: {cause}"))
+            let refused = wrong(Health::Bad, &format_args!("certificate refused: {cause}"));
+            refused.map_err(|finding: Finding| finding.next(CERTIFICATE))
         }
         Ok(Err(SubscriptionError::Protocol { cause, .. })) => wrong(Health::Bad, &cause),
         Ok(Err(error)) => wrong(Health::Bad, &error),
@@ -334,6 +335,9 @@ async fn look_at_http(bus: &Bus, context: &Context) -> Vec<Finding> {
 }
 
 fn finding_of_http(finding: Finding, bus: &Bus) -> Finding {
+    if finding.next.is_some() {
+        return finding;
+    }
     let next = match (finding.health, &bus.address) {
         (Health::Refused, Address::WebSocket(_)) => {
             "LAVABUS_USERNAME and LAVABUS_TOKEN_FILE of a user there, or -i with the identity of one"

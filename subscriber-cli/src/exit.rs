@@ -122,7 +122,7 @@ impl Exit {
                 "LAVA refused the job definition. Its message is said, and the line where it can be found."
             }
             Exit::NoConnection => {
-                "Nobody was heard: no first connection within --connect-timeout, or later an outage longer than --max-outage; or a submission whose answer was lost and that could not be found again; or an emit whose events were not all taken. Or a job is over and nobody was heard who could tell whether it had the event that was waited for."
+                "Nobody was heard: no first connection within --connect-timeout, or later an outage longer than --max-outage, or who answers is none of ours, or has no certificate that is trusted here; or a submission whose answer was lost and that could not be found again; or an emit whose events were not all taken. Or a job is over and nobody was heard who could tell whether it had the event that was waited for."
             }
             Exit::CredentialsRefused => "The server refused the token.",
             Exit::Gap => "With --strict: events are missing and cannot be had.",
