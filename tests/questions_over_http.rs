@@ -121,7 +121,20 @@ async fn how_the_publisher_is_and_what_it_refused() {
     let remote = || over_http(&publisher);
     let admin = remote().variable("LAVABUS_TOKEN", "admin-token");
     let status = admin.run(["status"]).with(0);
-    assert!(status.stdout.contains("head        1\n"), "{status:?}");
+    for line in [
+        ", ready\n",
+        "events      1 kept\n",
+        "retention   30 days or 4.0 GiB",
+        "rejected    1\n",
+    ] {
+        assert!(status.stdout.contains(line), "{line}: {status:?}");
+    }
+    // For others there is less.
+    let status = remote()
+        .variable("LAVABUS_TOKEN", "reader-token")
+        .run(["status"])
+        .with(0);
+    assert!(!status.stdout.contains("rejected"), "{status:?}");
     let database = publisher.database();
     for format in ["plain", "json"] {
         let expected = Cli::new()
