@@ -33,8 +33,27 @@ impl Subject {
             Body::Worker(worker) => named(worker.hostname.as_deref(), Subject::Worker),
             Body::Job(_) | Body::Message(_) | Body::Stage(_) => job.unwrap_or(Subject::Unbound),
             Body::Attempt(_) | Body::Result(_) => job.unwrap_or_else(|| named(event.device(), Subject::Device)),
-            Body::Fault(fault) => of_fault(fault.subject.as_deref(), job),
+            Body::Fault(fault) => Subject::of_fault(fault.subject.as_deref(), job),
             Body::Other(_) => Subject::Unbound,
+        }
+    }
+
+    /// Of a fault's own `subject`, such as `device/qemu-01`, and of the job that it names beside it.
+    pub(crate) fn of_fault(subject: Option<&str>, job: Option<Subject>) -> Subject {
+        let (kind, name) = subject.and_then(|subject| subject.split_once('/')).unwrap_or_default();
+        let own = match kind {
+            "job" => JobId::parse(name).map_or(Subject::Unbound, Subject::Job),
+            "device" => named(Some(name), Subject::Device),
+            "worker" => named(Some(name), Subject::Worker),
+            _ => Subject::Unbound,
+        };
+        match (own, job) {
+            // Of two jobs neither can be trusted to be the less private one.
+            (Subject::Job(own), Some(Subject::Job(job))) if own != job => Subject::Unbound,
+            // Its name says nothing of who may see it, so the job says nothing either.
+            (Subject::Unbound, _) => Subject::Unbound,
+            (_, Some(job)) => job,
+            (own, None) => own,
         }
     }
 }
@@ -49,25 +68,6 @@ fn named(name: Option<&str>, subject: impl FnOnce(String) -> Subject) -> Subject
     match name.filter(|name| !name.is_empty()) {
         Some(name) => subject(name.to_owned()),
         None => Subject::Unbound,
-    }
-}
-
-/// Of a fault's own `subject`, such as `device/qemu-01`, and of the job that it names beside it.
-fn of_fault(subject: Option<&str>, job: Option<Subject>) -> Subject {
-    let (kind, name) = subject.and_then(|subject| subject.split_once('/')).unwrap_or_default();
-    let own = match kind {
-        "job" => JobId::parse(name).map_or(Subject::Unbound, Subject::Job),
-        "device" => named(Some(name), Subject::Device),
-        "worker" => named(Some(name), Subject::Worker),
-        _ => Subject::Unbound,
-    };
-    match (own, job) {
-        // Of two jobs neither can be trusted to be the less private one.
-        (Subject::Job(own), Some(Subject::Job(job))) if own != job => Subject::Unbound,
-        // Its name says nothing of who may see it, so the job says nothing either.
-        (Subject::Unbound, _) => Subject::Unbound,
-        (_, Some(job)) => job,
-        (own, None) => own,
     }
 }
 

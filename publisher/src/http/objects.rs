@@ -35,11 +35,16 @@ pub(crate) async fn job(
     let id = JobId::parse(&name).ok_or_else(not_found)?;
     let subject = Subject::Job(id.clone());
     let ask = move |journal: &Journal| Ok(journal.job(&id, None)?.value);
-    let (job, faults) = find(&http, &reader, &subject, ask, |job| &job.entity).await?;
+    let (mut job, faults) = find(&http, &reader, &subject, ask, |job| &job.entity).await?;
     // A sub id leads to a number, which is what others are asked about.
     let number = JobId::parse(&job.entity.id).ok_or_else(not_found)?;
-    if !may_see(&reader, &Subject::Job(number)).await {
+    let number = Subject::Job(number);
+    if !may_see(&reader, &number).await {
         return Err(not_found());
+    }
+    if !sees_all(&reader) {
+        // One that names another job too is not this one's alone.
+        job.fault = job.fault.filter(|fault| about(fault) == number);
     }
     Ok(axum::Json(with_fault(job.to_json(), faults, &reader).await))
 }
@@ -121,22 +126,32 @@ async fn shown(reader: &Reader, subjects: &[Subject]) -> Vec<bool> {
     visible(reader, subjects.iter().map(|subject| (subject, "", ""))).await
 }
 
-/// What is wrong now, or else what was last. A fault that was seen in a job is the job's.
+/// Whom a fault is about. One that was seen in a job is the job's.
+fn about(fault: &Fault) -> Subject {
+    let of_job = |job: &str| JobId::parse(job).map_or(Subject::Unbound, Subject::Job);
+    Subject::of_fault(Some(&fault.subject), fault.job.as_deref().map(of_job))
+}
+
+/// What is wrong now, or else what was last.
 async fn with_fault(mut object: Value, mut faults: Vec<Fault>, reader: &Reader) -> Value {
-    if !sees_all(reader) {
-        let of_job = |job: &str| JobId::parse(job).map_or(Subject::Unbound, Subject::Job);
-        let subjects = faults.iter().map(|fault| fault.job.as_deref().map(of_job));
-        let subjects: Vec<Option<Subject>> = subjects.collect();
-        let of_jobs: Vec<Subject> = subjects.iter().flatten().cloned().collect();
-        let mut shown = shown(reader, &of_jobs).await.into_iter();
-        let mut subjects = subjects.into_iter();
-        faults.retain(|_| match subjects.next().flatten() {
-            None => true,
-            Some(_) => shown.next().unwrap_or(false),
-        });
+    let sees_all = sees_all(reader);
+    if !sees_all {
+        let subjects: Vec<Subject> = faults.iter().map(about).collect();
+        let mut shown = shown(reader, &subjects).await.into_iter();
+        faults.retain(|_| shown.next().unwrap_or(false));
     }
     let last = || faults.iter().max_by_key(|fault| fault.last_us);
     let fault = current_fault(&faults).or_else(last);
-    object["fault"] = fault.map_or(Value::Null, |fault| fault.to_json(reader.is_administrator()));
+    let mut told = fault.map_or(Value::Null, |fault| fault.to_json(reader.is_administrator()));
+    if !sees_all
+        && fault.is_some_and(|fault| fault.job.is_some())
+        && let Some(members) = told.as_object_mut()
+    {
+        // The same may have been told of other jobs before.
+        for member in ["first", "count", "origin"] {
+            members.remove(member);
+        }
+    }
+    object["fault"] = told;
     object
 }

@@ -125,7 +125,7 @@ fn row(view: &JobView, now_us: i64) -> Vec<Cell> {
         Cell::Time(job.ended_us),
         Cell::Duration(queued_us(job, now_us)),
         Cell::Duration(elapsed_us(job, now_us)),
-        view.cause.clone().into(),
+        view.cause().into(),
         Cell::Time(Some(job.heard_us)),
         Cell::Duration((!job.finished).then(|| silent_us(job, now_us))),
     ]

@@ -64,8 +64,21 @@ pub struct WorkerView {
 pub struct JobView {
     /// As its events tell it.
     pub entity: Entity,
+    /// Why it failed, where an attempt told it.
+    pub told_cause: Option<String>,
+    /// What is wrong with it.
+    pub fault: Option<Fault>,
+}
+
+impl JobView {
     /// Why it failed, where an attempt or a fault told it.
-    pub cause: Option<String>,
+    pub fn cause(&self) -> Option<String> {
+        let of_fault = self
+            .fault
+            .as_ref()
+            .map(|fault| super::history::one_line(&fault.message));
+        self.told_cause.clone().or(of_fault)
+    }
 }
 
 /// Jobs.
@@ -241,10 +254,9 @@ impl Reader {
             let attempts = moment.attempts_of_job(&entity.lab, &entity.id)?;
             // A job that failed by its own fault says nothing of the device, but why it failed all the same.
             let is_failed = |attempt: &&Attempt| attempt.outcome != Outcome::Pass;
-            let told = attempts.iter().filter(is_failed).find_map(cause);
-            let of_fault = moment.current_fault(&entity.lab, &format!("job/{}", entity.id))?;
             views.push(JobView {
-                cause: told.or_else(|| of_fault.map(|fault| super::history::one_line(&fault.message))),
+                told_cause: attempts.iter().filter(is_failed).find_map(cause),
+                fault: moment.current_fault(&entity.lab, &format!("job/{}", entity.id))?,
                 entity,
             });
         }

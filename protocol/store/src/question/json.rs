@@ -130,7 +130,7 @@ impl JobView {
             "started": times(job.started_us),
             "ended": times(job.ended_us),
             "finished": job.finished,
-            "cause": self.cause,
+            "cause": self.cause(),
         });
         with(job.to_members("job", &event), more)
     }
