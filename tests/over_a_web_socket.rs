@@ -36,8 +36,9 @@ impl Stock {
         })
     }
 
-    /// Somebody who hears it.
+    /// Somebody who hears it, when nobody else does any more.
     async fn start_cli(&self, words: &[&str]) -> lab::RunningCli {
+        self.is_left().await;
         let running = self.cli.start([&["-v", "--bus", &self.bus], words].concat());
         self.hears().await;
         running
@@ -47,9 +48,13 @@ impl Stock {
         eventually("a WebSocket", || self.lava.web_sockets() == 1).await;
     }
 
+    async fn is_left(&self) {
+        eventually("nobody hears", || self.lava.web_sockets() == 0).await;
+    }
+
     async fn cut(&self) {
         self.relay.cut();
-        eventually("nobody hears", || self.lava.web_sockets() == 0).await;
+        self.is_left().await;
     }
 }
 
@@ -124,7 +129,7 @@ async fn a_token_without_its_user_is_said() {
     let publisher = Lab::new().journal().http().tokens().start().await;
     let bus = format!("ws://{}", publisher.http());
     let reader = || Cli::new().variable("LAVABUS_TOKEN", "reader-token");
-    let listen = ["listen", "--bus", &bus, "--count", "1", "--connect-timeout", "500ms"];
+    let listen = ["listen", "--bus", &bus, "--count", "1"];
     reader().run(listen).with(2).said("LAVABUS_USERNAME");
     let running = reader().variable("LAVABUS_USERNAME", "reader").start(listen);
     publisher.websockets(1).await;
@@ -167,17 +172,16 @@ async fn a_wait_sees_what_happens_from_now_on() {
     let (job, over) = (stock.job(), stock.job());
     stock.lava.set_job(&over, "Finished", "Complete");
     // Nobody is there who could be asked.
-    let waiting = stock.start_cli(&["wait", "job", &over, "--timeout", "500ms"]).await;
-    let ended = waiting.ended().with(124);
-    ended.said("only what happens from now on is seen, and what an outage hides is lost");
-    eventually("it has gone", || stock.lava.web_sockets() == 0).await;
+    let mut waiting = stock.start_cli(&["wait", "job", &over]).await;
+    waiting.says("only what happens from now on is seen, and what an outage hides is lost");
+    assert!(waiting.is_running());
+    drop(waiting);
     let waiting = stock.start_cli(&["wait", "job", &job]).await;
     stock.cut().await;
     stock.relay.mend();
     stock.hears().await;
     stock.lava.set_job(&job, "Finished", "Incomplete");
     waiting.ended().with(10);
-    eventually("it has gone", || stock.lava.web_sockets() == 0).await;
     let job = stock.job();
     let strict = stock.start_cli(&["wait", "job", &job, "--strict"]).await;
     stock.cut().await;
@@ -196,7 +200,6 @@ async fn with_an_identity_lava_is_asked_for_what_a_web_socket_does_not_tell() {
     });
     stock.cli.run(["wait", "job", &over, "--bus", &stock.bus]).with(11);
     stock.cli.run(["wait", "job", "999", "--bus", &stock.bus]).with(13);
-    eventually("they have gone", || stock.lava.web_sockets() == 0).await;
     // And for what a break hid.
     let job = stock.job();
     let waiting = stock.start_cli(&["wait", "job", &job]).await;
