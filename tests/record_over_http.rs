@@ -4,7 +4,12 @@
 
 mod lab;
 
-use lab::{Cli, Lab, Message, Recording, Relay, RunningCli, RunningPublisher, StockPush, assert_same_events, captured};
+use std::time::Duration;
+
+use lab::{
+    Cli, Lab, Message, Recording, Relay, RunningCli, RunningPublisher, StockPush, assert_same_events, captured,
+    eventually,
+};
 use nix::sys::signal::Signal;
 
 /// Home, and recordings in it.
@@ -103,19 +108,28 @@ async fn who_waits_for_rare_events_has_no_gap_when_others_are_pruned() {
     let publisher = Lab::new().journal().http().start().await;
     let push = StockPush::connect(publisher.intake());
     let (scene, filter) = (Scene::new(), ["--kind", "device"]);
-    // A place alone is written at the end; one that is busy may not have heard of it by then.
-    for sent in 1.. {
-        let short = [&filter[..], &["--for", "2s"]].concat();
-        let recorder = scene.record(&publisher.http_bus(), &short);
-        recorder.says("connected to");
-        send(&publisher, &push, &events(0..1)).await;
-        recorder.ended().with(0);
+    let place = || -> u64 {
         let sources = scene.recording.sources();
-        if sources[0].cursor.contains(&format!("/{sent}/")) {
-            break;
-        }
-        assert!(sent < 10, "the place does not move on: {sources:?}");
+        let number = sources.first().and_then(|source| source.cursor.split('/').nth(1));
+        number.map_or(0, |number| number.parse().unwrap())
+    };
+    let record = |time: &str| scene.record(&publisher.http_bus(), &[&filter[..], &["--for", time]].concat());
+    // A place alone is written at the end. It moves while others' events come.
+    let mut recorder = record("3s");
+    recorder.says("connected to");
+    let mut sent = 0;
+    while recorder.is_running() {
+        send(&publisher, &push, &events(0..1)).await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    recorder.ended().with(0);
+    assert!(place() >= 5, "the place does not move on: {} of {sent}", place());
+    eventually("it has come to the end", || {
+        record("300ms").ended().with(0);
+        place() == sent
+    })
+    .await;
     let lab = publisher.stop().await;
     lab.prune_all_but_the_newest();
     let publisher = lab.start().await;
