@@ -11,13 +11,8 @@
 //! let authority = Authority::new(&AuthorityConfig::Open { tokens: None })?;
 //! let reader = authority.authenticate(&Credentials::Anonymous).await?;
 //!
-//! let (topic, data) = ("org.example.lab.testjob", r#"{"job": 1995, "state": "Running"}"#);
-//! let subject = Subject::of(topic, data);
-//! let shown = match reader.sight_of_event(&subject, topic, data) {
-//!     Sight::Ask => reader.ask(&subject).await == Sight::Shown,
-//!     known => known == Sight::Shown,
-//! };
-//! assert!(shown);
+//! let subject = Subject::of("org.example.lab.testjob", r#"{"job": 1995, "state": "Running"}"#);
+//! assert_eq!(reader.ask(&subject).await, Sight::Shown);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -71,10 +71,7 @@ pub(crate) async fn visible_of(reader: &Reader, events: &[&Event]) -> Vec<bool> 
 
 /// Whether this reader may see what is about this.
 pub(crate) async fn may_see(reader: &Reader, subject: &Subject) -> bool {
-    match reader.sight(subject) {
-        Sight::Ask => reader.ask(subject).await == Sight::Shown,
-        known => known == Sight::Shown,
-    }
+    reader.ask(subject).await == Sight::Shown
 }
 
 /// Whether this reader sees whatever there is, so that nobody needs to look at what events are about.

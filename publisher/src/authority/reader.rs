@@ -83,7 +83,7 @@ impl Reader {
         }
     }
 
-    /// Looks up what [`sight`](Reader::sight) does not know, and keeps it. Takes at most 5 s; never answers
+    /// What [`sight`](Reader::sight) tells, or else a look-up, which is kept. Takes at most 5 s; never answers
     /// [`Sight::Ask`]. May be dropped at any time; what was asked is kept all the same.
     pub async fn ask(&self, subject: &Subject) -> Sight {
         match (self.sight(subject), &self.authority.kind) {

@@ -129,14 +129,9 @@ impl Counting {
         let event = Event::read(kind, data);
         let Body::Stage(stage) = event.body() else { return };
         let subject = Subject::of_event(&event);
-        let sight = match self.reader.sight(&subject) {
-            Sight::Ask => self.reader.ask(&subject).await,
-            known => known,
-        };
+        let is_public = self.reader.ask(&subject).await == Sight::Shown;
         let status = stage.status.as_deref().unwrap_or_default();
-        self.counters
-            .stages
-            .add(stage.service.as_deref(), status, sight == Sight::Shown);
+        self.counters.stages.add(stage.service.as_deref(), status, is_public);
     }
 }
 
