@@ -33,6 +33,8 @@ enum Who {
     Bob,
     /// An administrator.
     Root,
+    /// Who hands in events: in the file of tokens, and nobody to LAVA.
+    Ci,
     /// On which it runs,
     Worker1,
     /// and another one.
@@ -40,24 +42,26 @@ enum Who {
 }
 
 impl Who {
-    const ALL: [Who; 6] = [
+    const ALL: [Who; 7] = [
         Who::Anonymous,
         Who::Ada,
         Who::Bob,
         Who::Root,
+        Who::Ci,
         Who::Worker1,
         Who::Worker2,
     ];
     /// Those who may ask elsewhere than at `/ws/`.
-    const PEOPLE: [Who; 4] = [Who::Anonymous, Who::Ada, Who::Bob, Who::Root];
+    const PEOPLE: [Who; 5] = [Who::Anonymous, Who::Ada, Who::Bob, Who::Root, Who::Ci];
 
     fn web_socket(self) -> Vec<(&'static str, &'static str)> {
         match self {
             Who::Anonymous => vec![],
-            // ada:ada-token, bob:bob-token, root:root-token
+            // ada:ada-token, bob:bob-token, root:root-token, ci:three
             Who::Ada => vec![("authorization", "Basic YWRhOmFkYS10b2tlbg==")],
             Who::Bob => vec![("authorization", "Basic Ym9iOmJvYi10b2tlbg==")],
             Who::Root => vec![("authorization", "Basic cm9vdDpyb290LXRva2Vu")],
+            Who::Ci => vec![("authorization", "Basic Y2k6dGhyZWU=")],
             Who::Worker1 => vec![("lava-host", "worker-1"), ("lava-token", "one")],
             Who::Worker2 => vec![("lava-host", "worker-2"), ("lava-token", "two")],
         }
@@ -68,6 +72,7 @@ impl Who {
             Who::Ada => Some("ada-token"),
             Who::Bob => Some("bob-token"),
             Who::Root => Some("root-token"),
+            Who::Ci => Some("three"),
             _ => None,
         }
     }

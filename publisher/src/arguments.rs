@@ -134,7 +134,8 @@ pub struct Arguments {
     pub authority: Option<AuthorityKind>,
 
     /// The file of tokens: readers, workers, and who may hand in events over HTTP. Read again when it changes.
-    /// --new-token makes an entry.
+    /// --new-token makes an entry. With --authority lava its readers see what everybody may see; its administrators
+    /// see all.
     #[arg(long, value_name = "FILE", required_if_eq("authority", "tokens"))]
     pub tokens: Option<PathBuf>,
 
@@ -157,7 +158,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub workers_db: Option<PathBuf>,
 
-    /// Print a new random token and its entry for the file of tokens; do nothing else.
+    /// Print a new random token and its entry for the file of tokens, with the role `reader`; do nothing else.
     #[arg(long, value_name = "NAME")]
     pub new_token: Option<TokenName>,
 

@@ -126,6 +126,18 @@ impl Authority {
     ///
     /// Where all is open nobody is asked: credentials that are not in the file of tokens count as none.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Reader, Refused> {
+        let reader = self.authenticate_producer(credentials).await?;
+        if let Kind::Lava(lava) = &self.inner.kind
+            && reader.is_listed_reader()
+        {
+            lava.arrive().await?;
+        }
+        Ok(reader)
+    }
+
+    /// The same for one who hands in events and reads none: whom the file of tokens lists is let in whether or not LAVA
+    /// answers.
+    pub async fn authenticate_producer(&self, credentials: &Credentials) -> Result<Reader, Refused> {
         let who = match credentials {
             Credentials::Anonymous => self.anonymous().await?,
             Credentials::User { user, token } => self.user(Some(user), token).await?,

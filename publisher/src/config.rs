@@ -104,7 +104,7 @@ pub struct LavaConfig {
     pub identity: Identity,
     /// Users of LAVA who see all, and what only administrators see.
     pub administrators: Vec<String>,
-    /// The file of tokens.
+    /// The file of tokens: who may emit, workers, and administrators. Its readers see what everybody may see.
     pub tokens: Option<PathBuf>,
     /// A file whose first line is how to reach LAVA's PostgreSQL database, where workers' tokens are.
     pub workers: Option<PathBuf>,

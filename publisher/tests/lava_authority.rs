@@ -3,6 +3,7 @@
 
 mod lab;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lava_publisher::LavaConfig;
@@ -33,8 +34,13 @@ fn user(user: &str, token: &str) -> Credentials {
 }
 
 fn authority_of(lava: &LavaServer) -> Authority {
+    authority_with(lava, None)
+}
+
+fn authority_with(lava: &LavaServer, tokens: Option<PathBuf>) -> Authority {
     lab::authority(LavaConfig {
         administrators: vec!["root".to_owned()],
+        tokens,
         ..lab::config(lava)
     })
 }
@@ -444,4 +450,43 @@ async fn a_slow_answer_delays_only_who_waits_for_it() {
     // Its time is over.
     pass(6).await;
     assert_eq!(waiting.await.unwrap(), Sight::Hidden);
+}
+
+#[tokio::test]
+async fn a_token_of_the_file_shows_what_everybody_may_see() {
+    let lava = LavaServer::start().await;
+    let (public, private) = fill(&lava);
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens.yaml");
+    // The tokens are `one` and `two`.
+    let entries = "\
+- name: ci
+  sha256: 7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed
+  role: reader
+  emit: [stage]
+- name: boss
+  sha256: 3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3
+  role: administrator
+";
+    std::fs::write(&tokens, entries).unwrap();
+    let authority = authority_with(&lava, Some(tokens));
+    let token = |text: &str| Credentials::Token(Secret::new(text));
+    let ci = authority.authenticate(&token("one")).await.unwrap();
+    let boss = authority.authenticate(&token("two")).await.unwrap();
+    assert_eq!(ci.ask(&public).await, Sight::Shown);
+    assert_eq!(boss.ask(&public).await, Sight::Shown);
+    for subject in [&private, &Subject::Unbound, &job("999")] {
+        assert_eq!(ci.ask(subject).await, Sight::Hidden, "{subject:?}");
+        assert_eq!(boss.ask(subject).await, Sight::Shown, "{subject:?}");
+    }
+    assert!(!ci.is_administrator() && boss.is_administrator());
+
+    // Without LAVA it has nothing to read, and hands in all the same.
+    lava.fail(Failure::CloseBefore, "/", 1_000);
+    available(&authority, false).await;
+    let refused = authority.authenticate(&token("one")).await.map(drop);
+    assert_eq!(refused, Err(Refused::Unavailable));
+    let ci = authority.authenticate_producer(&token("one")).await.unwrap();
+    assert!(ci.may_emit(Kind::Stage));
+    assert!(authority.authenticate(&token("two")).await.is_ok());
 }

@@ -60,8 +60,10 @@ impl Reader {
             return Sight::Hidden;
         }
         match (&self.authority.kind, &self.who) {
-            (Kind::Open, _) | (_, Who::Listed(_)) => Sight::Shown,
+            (Kind::Open, _) | (Kind::Tokens, Who::Listed(_)) => Sight::Shown,
+            (_, Who::Listed(entry)) if entry.role == Role::Administrator => Sight::Shown,
             (Kind::Lava(lava), Who::User(login)) => lava.sight(subject, Some(login)),
+            // Whoever else is in the file is nobody to LAVA.
             (Kind::Lava(lava), _) => lava.sight(subject, None),
             (Kind::Tokens, _) => Sight::Hidden,
         }
@@ -74,6 +76,11 @@ impl Reader {
             Some(worker) if self.is_good_worker() && is_of_job_on(worker, topic, data) => Sight::Shown,
             Some(_) => Sight::Hidden,
         }
+    }
+
+    /// Whether it is in the file of tokens, to see what the authority says.
+    pub(super) fn is_listed_reader(&self) -> bool {
+        matches!(&self.who, Who::Listed(entry) if entry.role == Role::Reader)
     }
 
     fn is_good_worker(&self) -> bool {

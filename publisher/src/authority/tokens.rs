@@ -13,6 +13,8 @@
 //!   role: worker
 //! ```
 //!
+//! Where LAVA decides who sees what, a `reader` sees what everybody may see: such a token is for handing in.
+//!
 //! `lava-publisher --new-token NAME` makes an entry. A name may have several, so that a token can be changed without a
 //! moment in which none is good. Tokens are long and random, so a plain hash does: there is nothing to guess.
 
@@ -52,9 +54,9 @@ pub(super) fn digest(token: &Secret) -> Digest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Sees all events.
+    /// Sees all events; where LAVA decides, what everybody may see.
     Reader,
-    /// Sees also what was refused, and the details of faults.
+    /// Sees all events, whoever decides, what was refused, and the details of faults.
     Administrator,
     /// A worker by its host name: receives the events of its own jobs.
     Worker,

@@ -1,8 +1,8 @@
 //! Who asks.
 
 use axum::extract::FromRequestParts;
-use http::StatusCode;
 use http::request::Parts;
+use http::{Method, StatusCode};
 
 use crate::authority::{Credentials, Reader, Refused};
 use crate::http::{Http, Problem};
@@ -17,7 +17,7 @@ impl FromRequestParts<Http> for Visitor {
         let credentials = Credentials::of_request(&parts.headers).map_err(Problem::from);
         let reader = match credentials {
             Err(problem) => Err(problem),
-            Ok(credentials) => match http.authority.authenticate(&credentials).await {
+            Ok(credentials) => match admitted(http, &parts.method, &credentials).await {
                 // An answer with nothing in it would look like one.
                 Ok(reader) if reader.must_log_in() => {
                     return Err(Problem::new(
@@ -32,5 +32,12 @@ impl FromRequestParts<Http> for Visitor {
         };
         http.counters.authentication_failures.add(1);
         reader
+    }
+}
+
+async fn admitted(http: &Http, method: &Method, credentials: &Credentials) -> Result<Reader, Refused> {
+    match *method {
+        Method::POST => http.authority.authenticate_producer(credentials).await,
+        _ => http.authority.authenticate(credentials).await,
     }
 }
