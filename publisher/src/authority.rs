@@ -26,6 +26,7 @@ mod reader;
 mod recent;
 mod subject;
 mod tokens;
+mod turns;
 mod workers;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use reader::{Reader, Sight};
 pub use subject::Subject;
 pub use tokens::{Role, TokenName, TokensError};
 pub(crate) use tokens::{check, new_token, warning};
+pub(crate) use turns::{Crowded, Lane};
 pub use workers::WorkersError;
 pub(crate) use workers::dsn;
 
@@ -122,7 +124,7 @@ impl Authority {
         })
     }
 
-    /// Lets somebody in. Takes at most 5 s. May be dropped at any time.
+    /// Lets somebody in. Takes at most 10 s. May be dropped at any time.
     ///
     /// Where all is open nobody is asked: credentials that are not in the file of tokens count as none.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Reader, Refused> {
@@ -182,6 +184,15 @@ impl Authority {
             (Err(Refused::UnknownWorker), Some(workers)) => Ok(Who::Worker(workers.log_in(host, token).await?)),
             (listed, _) => listed,
         }
+    }
+
+    /// Questions and logins that were refused because too many waited for their turn, since the start.
+    pub(crate) fn refused_look_ups(&self) -> u64 {
+        let lava = match &self.inner.kind {
+            Kind::Open | Kind::Tokens => 0,
+            Kind::Lava(lava) => lava.refused.get(),
+        };
+        lava + self.inner.workers.as_ref().map_or(0, |workers| workers.refused.get())
     }
 
     /// Whether it can tell who may see what. False until LAVA, and its database if that is asked, have answered once.

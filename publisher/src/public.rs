@@ -80,7 +80,7 @@ impl Public {
     }
 
     async fn publish(&self, batch: &Arc<Batch>, from: usize) {
-        let shown = visible_in(&self.reader, batch, from..batch.messages.len()).await;
+        let shown = visible_in(&self.reader, self.following.lane(), batch, from..batch.messages.len()).await;
         let shown = (from..)
             .zip(shown)
             .filter(|(_, shown)| *shown)

@@ -423,10 +423,10 @@ async fn a_lava_that_hangs_counts_as_gone() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     pass(6).await;
+    available(&lab.authority, false).await;
     let (seen, bob) = asking.await.unwrap();
     assert_eq!(seen, Sight::Hidden);
     assert_eq!(coming.await.unwrap(), Err(Refused::Unavailable));
-    available(&lab.authority, false).await;
     // From now on nobody waits for it.
     let asked = lab.asked("jobs/2");
     assert_eq!(bob.sight(&lab.private), Sight::Hidden);
@@ -489,4 +489,60 @@ async fn a_token_of_the_file_shows_what_everybody_may_see() {
     let ci = authority.authenticate_producer(&token("one")).await.unwrap();
     assert!(ci.may_emit(Kind::Stage));
     assert!(authority.authenticate(&token("two")).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_goes_away_leaves_no_questions_behind() {
+    let lab = Lab::start().await;
+    let nobody = lab.anonymous().await;
+    lab.lava
+        .fail(Failure::Delay(Duration::from_secs(1)), "/api/v0.2/jobs/", 16);
+    let mut asking = tokio::task::JoinSet::new();
+    for id in 1_000..1_200 {
+        let nobody = nobody.clone();
+        asking.spawn(async move { nobody.ask(&job(&id.to_string())).await });
+    }
+    let of_jobs = || {
+        lab.lava
+            .requests()
+            .iter()
+            .filter(|request| request.contains("/jobs/1"))
+            .count()
+    };
+    // Of so many at a time.
+    while of_jobs() < 16 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    asking.shutdown().await;
+    // Whoever comes next waits for those that are under way, and for no others.
+    assert_eq!(nobody.ask(&lab.public).await, Sight::Shown);
+    assert_eq!(of_jobs(), 17);
+}
+
+#[tokio::test]
+async fn guessed_tokens_are_refused_when_many_wait() {
+    let lab = Lab::start().await;
+    let (ada, root) = (lab.ada().await, lab.reader(user("root", "root-token")).await);
+    let hang = Failure::Delay(Duration::from_secs(600));
+    let before = lab.asked("system/whoami");
+    lab.lava.fail(hang, "/api/v0.2/system/whoami/", 8);
+    let guess = |number: usize| Credentials::Token(Secret::new(format!("guess-{number}")));
+    let mut guessing = tokio::task::JoinSet::new();
+    for number in 0..8 + 64 {
+        let (authority, guess) = (lab.authority.clone(), guess(number));
+        guessing.spawn(async move { authority.authenticate(&guess).await.map(drop) });
+    }
+    while lab.asked("system/whoami") < before + 8 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // At once.
+    let refused = lab.authority.authenticate(&guess(999)).await.map(drop);
+    assert_eq!(refused, Err(Refused::Unavailable));
+    assert!(!guessing.is_empty() && guessing.try_join_next().is_none());
+    // Those who are here already do not wait: what is asked with a token that is refused makes it ask whose it is.
+    lab.lava.add_user("ada", "another-token");
+    assert_eq!(ada.ask(&lab.private).await, Sight::Hidden);
+    ada.withdrawn().await;
+    assert!(guessing.try_join_next().is_none());
+    assert!(root.is_administrator());
 }

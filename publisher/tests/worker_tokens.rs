@@ -143,3 +143,34 @@ async fn a_dsn_is_never_told() {
     let authority = authority(&lava, &folder, "s3cret");
     assert!(!format!("{authority:?}").contains("s3cret"));
 }
+
+#[tokio::test]
+async fn a_workers_wrong_tokens_are_one_question() {
+    let (lava, folder) = (LavaServer::start().await, TempDir::new().unwrap());
+    let postgres = Postgres::start(folder.path());
+    postgres.put("worker-01", "token-1");
+    let authority = authority(&lava, &folder, "s3cret");
+    let mut guessing = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let authority = authority.clone();
+        guessing.spawn(async move { try_in(&authority, "worker-01", &number.to_string()).await.map(drop) });
+    }
+    let guessed = guessing.join_all().await;
+    assert!(guessed.iter().all(|guess| *guess == Err(Refused::InvalidWorkerToken)));
+    // Those that had their turn before the first answer.
+    assert!(postgres.asked("worker-01") <= 8, "{}", postgres.asked("worker-01"));
+    for _ in 0..3 {
+        assert_eq!(
+            try_in(&authority, "no-worker", "x").await.map(drop),
+            Err(Refused::UnknownWorker)
+        );
+    }
+    assert_eq!(postgres.asked("no-worker"), 1);
+    // The right one is let in, and a wrong one that has become right a moment later.
+    assert!(try_in(&authority, "worker-01", "token-1").await.is_ok());
+    postgres.put("worker-01", "token-2");
+    let refused = try_in(&authority, "worker-01", "token-2").await.map(drop);
+    assert_eq!(refused, Err(Refused::InvalidWorkerToken));
+    advance(Duration::from_secs(3)).await;
+    assert!(try_in(&authority, "worker-01", "token-2").await.is_ok());
+}

@@ -9,6 +9,7 @@ use super::flights::Flights;
 use super::reader::Sight;
 use super::recent::Recent;
 use super::subject::Subject;
+use super::turns::Lane;
 
 /// A thing that was seen is asked for again after this time. With the time that a question takes, a right that is
 /// withdrawn stops within [`GRACE`].
@@ -36,8 +37,8 @@ pub(super) enum Outcome {
 struct Known {
     /// When it was seen last; none if LAVA has said since that it is absent.
     seen: Option<Instant>,
-    /// When it was not seen last, and how many times in a row.
-    missed: Option<(Instant, u32)>,
+    /// When it was not seen last, how many times in a row, and why.
+    missed: Option<(Instant, u32, Outcome)>,
 }
 
 impl Known {
@@ -51,8 +52,8 @@ impl Known {
                 if outcome == Outcome::Absent {
                     self.seen = None;
                 }
-                let times = self.missed.map_or(0, |(_, times)| times).saturating_add(1);
-                self.missed = Some((asked, times));
+                let times = self.missed.map_or(0, |(_, times, _)| times).saturating_add(1);
+                self.missed = Some((asked, times, outcome));
             }
         }
     }
@@ -67,7 +68,7 @@ impl Known {
         }
         let pause = |times: u32| PAUSE.saturating_mul(1 << (times - 1).min(8)).min(LONGEST_PAUSE);
         match self.missed {
-            Some((missed, times)) if now.duration_since(missed) < pause(times) => self.without_asking(now),
+            Some((missed, times, _)) if now.duration_since(missed) < pause(times) => self.without_asking(now),
             _ => Sight::Ask,
         }
     }
@@ -112,14 +113,45 @@ impl Answers {
         self.known(subject).without_asking(Instant::now())
     }
 
-    /// Whether the first question, and no more, found nothing.
-    pub(super) fn is_missed_once(&self, subject: &Subject) -> bool {
-        self.known(subject).missed.is_some_and(|(_, times)| times == 1)
+    /// Whether the first question, and no more, found that it is not there.
+    pub(super) fn is_absent_once(&self, subject: &Subject) -> bool {
+        matches!(self.known(subject).missed, Some((_, 1, Outcome::Absent)))
+    }
+
+    /// Whether a question that was asked then or later is answered.
+    pub(super) fn is_answered_since(&self, subject: &Subject, then: Instant) -> bool {
+        let Known { seen, missed } = self.known(subject);
+        seen.is_some_and(|seen| seen >= then) || missed.is_some_and(|(missed, ..)| missed >= then)
     }
 
     pub(super) fn learn(&self, subject: &Subject, asked: Instant, outcome: Outcome) {
         let mut known = self.known.lock().expect("no holder of this lock panics");
         known.entry(subject, Known::default).learn(asked, outcome);
+    }
+}
+
+/// What LAVA shows to one visitor, by who asked. Anybody may request what is not there yet, so what streams are about to
+/// show is not hidden by what was said to a request.
+#[derive(Debug)]
+pub(super) struct AnswersByLane {
+    streams: Answers,
+    requests: Answers,
+}
+
+impl AnswersByLane {
+    /// Keeps up to `2 * half` of each.
+    pub(super) fn new(half: usize) -> AnswersByLane {
+        AnswersByLane {
+            streams: Answers::new(half),
+            requests: Answers::new(half),
+        }
+    }
+
+    pub(super) fn of(&self, lane: Lane) -> &Answers {
+        match lane {
+            Lane::Live | Lane::Past => &self.streams,
+            Lane::Request => &self.requests,
+        }
     }
 }
 

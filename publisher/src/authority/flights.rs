@@ -25,23 +25,20 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Waits for the answer to the question of this key that is in flight; begins it if none is. It goes on to its end
-    /// when nobody waits any more. None: it panicked.
-    pub(super) async fn join<F>(&self, key: &K, begin: impl FnOnce() -> F) -> Option<V>
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        let mut answer = self.begin(key, begin);
-        answer.wait_for(Option::is_some).await.ok()?.clone()
+    /// The question of this key that is in flight.
+    pub(super) fn find(&self, key: &K) -> Option<Flight<V>> {
+        let going = self.going.lock().expect("no holder of this lock panics");
+        going.get(key).cloned().map(Flight)
     }
 
-    fn begin<F>(&self, key: &K, begin: impl FnOnce() -> F) -> watch::Receiver<Option<V>>
+    /// The same; begins it if none is. It goes on to its end when nobody waits any more.
+    pub(super) fn find_or_begin<F>(&self, key: &K, begin: impl FnOnce() -> F) -> Flight<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
         let mut going = self.going.lock().expect("no holder of this lock panics");
         if let Some(answer) = going.get(key) {
-            return answer.clone();
+            return Flight(answer.clone());
         }
         let (sender, answer) = watch::channel(None);
         going.insert(key.clone(), answer.clone());
@@ -55,7 +52,17 @@ where
             drop(landing);
             sender.send_replace(Some(value));
         });
-        answer
+        Flight(answer)
+    }
+}
+
+/// A question in flight.
+pub(super) struct Flight<V>(watch::Receiver<Option<V>>);
+
+impl<V: Clone> Flight<V> {
+    /// Waits for its answer. None: it panicked.
+    pub(super) async fn landed(mut self) -> Option<V> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 
@@ -93,7 +100,7 @@ mod tests {
                     let _ = gate.wait_for(|open| *open).await;
                     number
                 };
-                flights.join(&7, question).await
+                flights.find_or_begin(&7, question).landed().await
             });
         }
         // One that goes away takes nothing from the others.
@@ -102,7 +109,7 @@ mod tests {
             async move {
                 tokio::select! {
                     biased;
-                    answer = flights.join(&7, || async { 99 }) => answer,
+                    answer = flights.find_or_begin(&7, || async { 99 }).landed() => answer,
                     () = async {} => Some(0),
                 }
             }
@@ -113,13 +120,15 @@ mod tests {
             assert_eq!(answer.expect("no panic"), Some(0));
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        assert_eq!(flights.join(&7, || async { 5 }).await, Some(5));
+        assert!(flights.find(&7).is_none());
+        assert_eq!(flights.find_or_begin(&7, || async { 5 }).landed().await, Some(5));
     }
 
     #[tokio::test]
     async fn a_panic_is_told_and_leaves_nothing_behind() {
         let flights = Flights::<u8, u8>::default();
-        assert_eq!(flights.join(&1, || async { panic!("a defect") }).await, None);
-        assert_eq!(flights.join(&1, || async { 2 }).await, Some(2));
+        let panics = flights.find_or_begin(&1, || async { panic!("a defect") });
+        assert_eq!(panics.landed().await, None);
+        assert_eq!(flights.find_or_begin(&1, || async { 2 }).landed().await, Some(2));
     }
 }

@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use lavabus_lava::{Identity, Server, ServerError};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Refused;
-use super::answers::{Answers, GRACE, Outcome};
+use super::answers::{Answers, AnswersByLane, GRACE, Outcome};
 use super::credentials::Secret;
 use super::flights::Flights;
 use super::reader::Sight;
 use super::recent::Recent;
 use super::subject::Subject;
+use super::turns::{Crowded, Lane, Lanes, Queue, Turn};
+use crate::counters::Counter;
 
-/// A question, and the time that it waits for its turn.
+/// A question, from when it has its turn.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Whether a token is still good is asked this often; together with a question less than 60 s.
 const CONFIRM: Duration = Duration::from_secs(30);
@@ -46,10 +48,11 @@ const COMMIT: Duration = Duration::from_millis(250);
 /// so a reader waits for one that is not there; but no more than once in this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Questions at one time: for everybody, for readers, of a single reader, and whether tokens are good.
-const PUBLIC_QUESTIONS: usize = 16;
-const READERS_QUESTIONS: usize = 32;
-const READER_QUESTIONS: usize = 8;
+/// Questions at one time, about what is live and in each other lane: for everybody, for readers, of a single reader.
+const PUBLIC_QUESTIONS: (usize, usize) = (16, 8);
+const READERS_QUESTIONS: (usize, usize) = (32, 16);
+const READER_QUESTIONS: (usize, usize) = (8, 4);
+/// Whether a token is somebody's, and whether one that was is still good: this many of each.
 const LOGIN_QUESTIONS: usize = 8;
 
 /// Half of the things that are remembered for everybody, of one reader, and wrong credentials.
@@ -68,11 +71,13 @@ pub(super) struct Lava {
     /// As an anonymous visitor.
     server: Server,
     administrators: HashSet<String>,
-    public: Answers,
+    public: AnswersByLane,
     logins: Mutex<HashMap<Key, Arc<Login>>>,
     arrivals: Flights<Key, Result<Arc<Login>, Refused>>,
     wrong: Mutex<Recent<Key, Instant>>,
-    turns: Arc<Turns>,
+    turns: Turns,
+    /// Questions and logins that got no turn.
+    pub(super) refused: Counter,
     /// Whether LAVA answers. None: not known yet.
     answers: watch::Sender<Option<bool>>,
     /// To look whether it does.
@@ -82,9 +87,12 @@ pub(super) struct Lava {
 /// Bounds the questions in flight.
 #[derive(Debug)]
 struct Turns {
-    public: Semaphore,
-    readers: Semaphore,
-    logins: Semaphore,
+    public: Lanes,
+    readers: Lanes,
+    /// Of those who come with a token that is not known: anybody may.
+    arrivals: Queue,
+    /// Of those who came with a good one.
+    logins: Queue,
 }
 
 /// A user with a token that LAVA knows, shared by all his connections.
@@ -93,8 +101,8 @@ pub(super) struct Login {
     pub(super) user: String,
     is_administrator: bool,
     server: Server,
-    own: Answers,
-    turns: Semaphore,
+    own: AnswersByLane,
+    turns: Lanes,
     times: Mutex<Times>,
     /// To ask it at once.
     doubt: Notify,
@@ -127,15 +135,17 @@ impl Lava {
         let lava = Arc::new(Lava {
             server: Server::new(&identity)?,
             administrators: administrators.iter().cloned().collect(),
-            public: Answers::new(PUBLIC_THINGS),
+            public: AnswersByLane::new(PUBLIC_THINGS),
             logins: Mutex::default(),
             arrivals: Flights::default(),
             wrong: Mutex::new(Recent::new(WRONG_LOGINS)),
-            turns: Arc::new(Turns {
-                public: Semaphore::new(PUBLIC_QUESTIONS),
-                readers: Semaphore::new(READERS_QUESTIONS),
-                logins: Semaphore::new(LOGIN_QUESTIONS),
-            }),
+            turns: Turns {
+                public: Lanes::new(PUBLIC_QUESTIONS.0, PUBLIC_QUESTIONS.1),
+                readers: Lanes::new(READERS_QUESTIONS.0, READERS_QUESTIONS.1),
+                arrivals: Queue::bounded(LOGIN_QUESTIONS),
+                logins: Queue::new(LOGIN_QUESTIONS),
+            },
+            refused: Counter::default(),
             answers: watch::Sender::new(None),
             look: Arc::default(),
         });
@@ -172,29 +182,61 @@ impl Lava {
     /// Lets a user in whose token this is. Without a name, whoever it belongs to.
     pub(super) async fn log_in(self: &Arc<Self>, user: Option<&str>, token: &Secret) -> Result<Arc<Login>, Refused> {
         let key = key(user, token);
-        if self.is_wrong(&key) {
-            return Err(Refused::UnknownUser);
-        }
-        if let Some(login) = self.login(&key)
-            && login.confirmed_within(LATELY_CONFIRMED)
-        {
-            login.times().used = Instant::now();
-            return Ok(login);
+        if let Some(known) = self.known(&key) {
+            return known;
         }
         if self.is_known_to_be_down() {
             return Err(Refused::Unavailable);
         }
-        let arrival = self.arrivals.join(&key, || {
-            let (lava, user, token) = (self.clone(), user.map(str::to_owned), token.clone());
-            async move { lava.check(key, user, token).await }
-        });
         tokio::select! {
-            arrived = timeout(TIMEOUT, arrival) => arrived.ok().flatten().unwrap_or(Err(Refused::Unavailable)),
+            arrived = timeout(2 * TIMEOUT, self.arrival(key, user, token)) => arrived.unwrap_or(Err(Refused::Unavailable)),
             () = self.down() => Err(Refused::Unavailable),
         }
     }
 
-    async fn check(self: &Arc<Self>, key: Key, user: Option<String>, token: Secret) -> Result<Arc<Login>, Refused> {
+    /// What needs no question.
+    fn known(&self, key: &Key) -> Option<Result<Arc<Login>, Refused>> {
+        if self.is_wrong(key) {
+            return Some(Err(Refused::UnknownUser));
+        }
+        let login = self
+            .login(key)
+            .filter(|login| login.confirmed_within(LATELY_CONFIRMED))?;
+        login.times().used = Instant::now();
+        Some(Ok(login))
+    }
+
+    async fn arrival(self: &Arc<Self>, key: Key, user: Option<&str>, token: &Secret) -> Result<Arc<Login>, Refused> {
+        let flight = match self.arrivals.find(&key) {
+            Some(flight) => flight,
+            None => {
+                let queue = match self.login(&key) {
+                    Some(_) => &self.turns.logins,
+                    None => &self.turns.arrivals,
+                };
+                let turn = queue.turn().await.map_err(|Crowded| {
+                    self.refused.add(1);
+                    Refused::Unavailable
+                })?;
+                // Others came with the same meanwhile.
+                if let Some(known) = self.known(&key) {
+                    return known;
+                }
+                let (lava, user, token) = (self.clone(), user.map(str::to_owned), token.clone());
+                let check = || async move { lava.check(key, user, token, turn).await };
+                self.arrivals.find_or_begin(&key, check)
+            }
+        };
+        flight.landed().await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    async fn check(
+        self: &Arc<Self>,
+        key: Key,
+        user: Option<String>,
+        token: Secret,
+        _turn: Turn,
+    ) -> Result<Arc<Login>, Refused> {
         // A token that can stand in no header is nobody's.
         let server = |user| {
             self.server
@@ -223,8 +265,8 @@ impl Lava {
             is_administrator: self.administrators.contains(&owner),
             server: server(Some(owner.clone()))?,
             user: owner,
-            own: Answers::new(READER_THINGS),
-            turns: Semaphore::new(READER_QUESTIONS),
+            own: AnswersByLane::new(READER_THINGS),
+            turns: Lanes::new(READER_QUESTIONS.0, READER_QUESTIONS.1),
             times: Mutex::new(Times {
                 confirmed: asked,
                 used: asked,
@@ -282,11 +324,7 @@ impl Lava {
 
     /// Whose token a server is seen with.
     async fn owner(&self, server: &Server) -> Owner {
-        let question = async {
-            let _turn = self.turns.logins.acquire().await.expect("it is never closed");
-            server.whoami().await
-        };
-        match timeout(TIMEOUT, question).await {
+        match timeout(TIMEOUT, server.whoami()).await {
             Ok(Ok(Some(owner))) => Owner::Known(owner),
             // LAVA took it for an anonymous visitor.
             Ok(Ok(None)) | Ok(Err(ServerError::Refused { .. })) => Owner::Nobody,
@@ -303,22 +341,27 @@ impl Lava {
     }
 
     /// What is known of a subject, for an anonymous visitor or a user. Never waits.
-    pub(super) fn sight(&self, subject: &Subject, login: Option<&Login>) -> Sight {
+    pub(super) fn sight(&self, subject: &Subject, login: Option<&Login>, lane: Lane) -> Sight {
         if let Some(sight) = of_reader(subject, login) {
             return sight;
         }
-        let own = login.map_or(Sight::Hidden, |login| login.own.sight(subject));
-        match (self.public.sight(subject), own) {
+        let own = login.map_or(Sight::Hidden, |login| login.own.of(lane).sight(subject));
+        match (self.public.of(lane).sight(subject), own) {
             (Sight::Shown, _) | (_, Sight::Shown) => Sight::Shown,
             (Sight::Hidden, Sight::Hidden) => Sight::Hidden,
-            _ if self.is_known_to_be_down() => self.without_asking(subject, login),
+            (Sight::Ask, Sight::Hidden) if !asks_for_all(login, lane) => Sight::Hidden,
+            _ if self.is_known_to_be_down() => self.without_asking(subject, login, lane),
             _ => Sight::Ask,
         }
     }
 
-    fn without_asking(&self, subject: &Subject, login: Option<&Login>) -> Sight {
-        let own = login.map_or(Sight::Hidden, |login| login.own.without_asking(subject));
-        match (self.public.without_asking(subject), own) {
+    /// The same, where nobody can be asked: never [`Sight::Ask`].
+    pub(super) fn without_asking(&self, subject: &Subject, login: Option<&Login>, lane: Lane) -> Sight {
+        if let Some(sight) = of_reader(subject, login) {
+            return sight;
+        }
+        let own = login.map_or(Sight::Hidden, |login| login.own.of(lane).without_asking(subject));
+        match (self.public.of(lane).without_asking(subject), own) {
             (Sight::Hidden, Sight::Hidden) => Sight::Hidden,
             _ => Sight::Shown,
         }
@@ -330,71 +373,101 @@ impl Lava {
         subject: &Subject,
         login: Option<&Arc<Login>>,
         patience: &Patience,
-    ) -> Sight {
+        lane: Lane,
+    ) -> Result<Sight, Crowded> {
         let user = login.map(Arc::as_ref);
         let asking = async {
-            if self.sight(subject, user) != Sight::Ask {
-                return;
-            }
-            self.ask_what_is_due(subject, login).await;
-            let may_come = matches!(subject, Subject::Job(_)) && self.public.is_missed_once(subject);
-            if may_come && self.sight(subject, user) == Sight::Hidden && patience.take() {
+            self.ask_if(|answers| answers.sight(subject) == Sight::Ask, subject, login, lane)
+                .await?;
+            let first = match login {
+                Some(login) if !asks_for_all(user, lane) => &login.own,
+                _ => &self.public,
+            };
+            let may_come = matches!(subject, Subject::Job(_)) && first.of(lane).is_absent_once(subject);
+            if may_come && self.sight(subject, user, lane) == Sight::Hidden && patience.take() {
                 tokio::time::sleep(COMMIT).await;
-                self.ask_for_all(subject).await;
-                if let Some(login) = login
-                    && self.public.sight(subject) != Sight::Shown
-                {
-                    self.ask_for(subject, login).await;
-                }
+                self.ask_if(|_| true, subject, login, lane).await?;
             }
+            Ok(())
         };
-        tokio::select! {
-            _ = timeout(TIMEOUT, asking) => {}
-            () = self.down() => {}
-        }
-        match self.sight(subject, user) {
-            Sight::Ask => self.without_asking(subject, user),
-            known => known,
+        let asked = tokio::select! {
+            asked = asking => asked,
+            () = self.down() => Ok(()),
+        };
+        match (self.sight(subject, user, lane), asked) {
+            (Sight::Ask, Ok(())) => Ok(self.without_asking(subject, user, lane)),
+            (Sight::Ask, Err(crowded)) => {
+                self.refused.add(1);
+                Err(crowded)
+            }
+            (known, _) => Ok(known),
         }
     }
 
-    /// First for everybody, then for this reader.
-    async fn ask_what_is_due(self: &Arc<Self>, subject: &Subject, login: Option<&Arc<Login>>) {
-        if self.public.sight(subject) == Sight::Ask {
-            self.ask_for_all(subject).await;
+    /// First for everybody, then for this reader, where it is due.
+    async fn ask_if(
+        self: &Arc<Self>,
+        is_due: impl Fn(&Answers) -> bool,
+        subject: &Subject,
+        login: Option<&Arc<Login>>,
+        lane: Lane,
+    ) -> Result<(), Crowded> {
+        let public = self.public.of(lane);
+        if asks_for_all(login.map(Arc::as_ref), lane) && is_due(public) {
+            self.ask_for_all(subject, lane).await?;
         }
         if let Some(login) = login
-            && self.public.sight(subject) != Sight::Shown
-            && login.own.sight(subject) == Sight::Ask
+            && public.sight(subject) != Sight::Shown
+            && is_due(login.own.of(lane))
         {
-            self.ask_for(subject, login).await;
+            self.ask_for(subject, login, lane).await?;
         }
+        Ok(())
     }
 
-    async fn ask_for_all(self: &Arc<Self>, subject: &Subject) {
-        let question = || {
-            let (lava, subject) = (self.clone(), subject.clone());
-            async move {
-                let (asked, answer) = question(&lava.server, &subject, &[&lava.turns.public]).await;
-                lava.learn(&lava.public, &subject, asked, answer);
-            }
-        };
-        self.public.questions.join(subject, question).await;
-    }
-
-    async fn ask_for(self: &Arc<Self>, subject: &Subject, login: &Arc<Login>) {
-        let question = || {
-            let (lava, login, subject) = (self.clone(), login.clone(), subject.clone());
-            async move {
-                let turns = [&login.turns, &lava.turns.readers];
-                let (asked, answer) = question(&login.server, &subject, &turns).await;
-                if matches!(answer, Err(ServerError::Refused { .. })) {
-                    login.doubt.notify_one();
+    async fn ask_for_all(self: &Arc<Self>, subject: &Subject, lane: Lane) -> Result<(), Crowded> {
+        let (answers, since) = (self.public.of(lane), Instant::now());
+        let flight = match answers.questions.find(subject) {
+            Some(flight) => flight,
+            None => {
+                let turn = self.turns.public.turn(lane).await?;
+                if answers.is_answered_since(subject, since) {
+                    return Ok(());
                 }
-                lava.learn(&login.own, &subject, asked, answer);
+                let (lava, subject) = (self.clone(), subject.clone());
+                answers.questions.find_or_begin(&subject.clone(), || async move {
+                    let (asked, answer) = question(&lava.server, &subject).await;
+                    lava.learn(lava.public.of(lane), &subject, asked, answer);
+                    drop(turn);
+                })
             }
         };
-        login.own.questions.join(subject, question).await;
+        flight.landed().await;
+        Ok(())
+    }
+
+    async fn ask_for(self: &Arc<Self>, subject: &Subject, login: &Arc<Login>, lane: Lane) -> Result<(), Crowded> {
+        let (answers, since) = (login.own.of(lane), Instant::now());
+        let flight = match answers.questions.find(subject) {
+            Some(flight) => flight,
+            None => {
+                let turns = (login.turns.turn(lane).await?, self.turns.readers.turn(lane).await?);
+                if answers.is_answered_since(subject, since) {
+                    return Ok(());
+                }
+                let (lava, login, subject) = (self.clone(), login.clone(), subject.clone());
+                answers.questions.find_or_begin(&subject.clone(), || async move {
+                    let (asked, answer) = question(&login.server, &subject).await;
+                    if matches!(answer, Err(ServerError::Refused { .. })) {
+                        login.doubt.notify_one();
+                    }
+                    lava.learn(login.own.of(lane), &subject, asked, answer);
+                    drop(turns);
+                })
+            }
+        };
+        flight.landed().await;
+        Ok(())
     }
 
     fn learn(&self, answers: &Answers, subject: &Subject, asked: Instant, answer: Result<(), ServerError>) {
@@ -446,15 +519,16 @@ fn of_reader(subject: &Subject, login: Option<&Login>) -> Option<Sight> {
     (name.len() > LONGEST_NAME).then_some(Sight::Hidden)
 }
 
-/// One question, when it has its turns; and when it was asked.
-async fn question(server: &Server, subject: &Subject, turns: &[&Semaphore]) -> (Instant, Result<(), ServerError>) {
-    let mut asked = Instant::now();
+/// Whether it is asked first what everybody may see, once for all. Somebody's own request is not: it would wait with
+/// those of everybody else.
+fn asks_for_all(login: Option<&Login>, lane: Lane) -> bool {
+    login.is_none() || lane != Lane::Request
+}
+
+/// One question, and when it was asked.
+async fn question(server: &Server, subject: &Subject) -> (Instant, Result<(), ServerError>) {
+    let asked = Instant::now();
     let asking = async {
-        let mut held = Vec::new();
-        for turn in turns {
-            held.push(turn.acquire().await.expect("it is never closed"));
-        }
-        asked = Instant::now();
         match subject {
             Subject::Job(id) => server.job(id.as_str()).await.map(drop),
             Subject::Device(name) => server.device(name).await.map(drop),
@@ -541,6 +615,9 @@ async fn confirm(lava: Weak<Lava>, key: Key, login: Arc<Login>, mut answers: wat
         if lava.forget_unused(&key, &login) {
             return;
         }
+        let Ok(_turn) = lava.turns.logins.turn().await else {
+            continue;
+        };
         let asked = Instant::now();
         pause = match lava.owner(&login.server).await {
             Owner::Known(owner) if owner == login.user => {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::lava::{Login, Patience};
 use super::subject::Subject;
 use super::tokens::{Entry, Role};
+use super::turns::{Crowded, Lane};
 use super::workers::WorkerLogin;
 use super::{Inner, Kind};
 
@@ -29,6 +30,7 @@ pub struct Reader {
     authority: Arc<Inner>,
     who: Who,
     patience: Arc<Patience>,
+    lane: Lane,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +52,13 @@ impl Reader {
             authority,
             who,
             patience: Arc::default(),
+            lane: Lane::Live,
         }
+    }
+
+    /// The same, who asks for this. Whoever was let in reads what is live.
+    pub(crate) fn asking(&self, lane: Lane) -> Reader {
+        Reader { lane, ..self.clone() }
     }
 
     /// Whether this reader may see what is about `subject`, by what is known already. Never waits. A worker sees nothing
@@ -62,9 +70,9 @@ impl Reader {
         match (&self.authority.kind, &self.who) {
             (Kind::Open, _) | (Kind::Tokens, Who::Listed(_)) => Sight::Shown,
             (_, Who::Listed(entry)) if entry.role == Role::Administrator => Sight::Shown,
-            (Kind::Lava(lava), Who::User(login)) => lava.sight(subject, Some(login)),
+            (Kind::Lava(lava), Who::User(login)) => lava.sight(subject, Some(login), self.lane),
             // Whoever else is in the file is nobody to LAVA.
-            (Kind::Lava(lava), _) => lava.sight(subject, None),
+            (Kind::Lava(lava), _) => lava.sight(subject, None, self.lane),
             (Kind::Tokens, _) => Sight::Hidden,
         }
     }
@@ -90,18 +98,27 @@ impl Reader {
         }
     }
 
-    /// What [`sight`](Reader::sight) tells, or else a look-up, which is kept. Takes at most 5 s; never answers
-    /// [`Sight::Ask`]. May be dropped at any time; what was asked is kept all the same.
+    /// What [`sight`](Reader::sight) tells, or else a look-up, which is kept. Waits for its turns as long as it takes,
+    /// and 5 s for each answer; never answers [`Sight::Ask`]. May be dropped at any time; what was asked is kept all
+    /// the same.
     pub async fn ask(&self, subject: &Subject) -> Sight {
+        // What is live is not refused.
+        self.try_ask(subject).await.unwrap_or(Sight::Hidden)
+    }
+
+    /// The same, for who may be told to come again: a request that gets no turn within 5 s, or finds many that wait for
+    /// one.
+    pub(crate) async fn try_ask(&self, subject: &Subject) -> Result<Sight, Crowded> {
         match (self.sight(subject), &self.authority.kind) {
-            (Sight::Ask, Kind::Lava(lava)) => {
-                let login = match &self.who {
-                    Who::User(login) => Some(login),
-                    _ => None,
-                };
-                lava.ask(subject, login, &self.patience).await
-            }
-            (known, _) => known,
+            (Sight::Ask, Kind::Lava(lava)) => lava.ask(subject, self.login(), &self.patience, self.lane).await,
+            (known, _) => Ok(known),
+        }
+    }
+
+    fn login(&self) -> Option<&Arc<Login>> {
+        match &self.who {
+            Who::User(login) => Some(login),
+            _ => None,
         }
     }
 

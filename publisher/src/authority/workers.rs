@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
@@ -15,7 +15,10 @@ use tracing::{info, warn};
 use super::Refused;
 use super::answers::GRACE;
 use super::credentials::Secret;
+use super::recent::Recent;
 use super::tokens::{Digest, digest, warning};
+use super::turns::{Crowded, Queue};
+use crate::counters::Counter;
 
 /// A question, with the connection that it may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,8 +26,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIRM: Duration = Duration::from_secs(30);
 /// Whether the database answers is looked at this often, and so is what it could not tell.
 const LOOK: Duration = Duration::from_secs(5);
-/// Questions at one time.
+/// Questions at one time: of workers that come, and of those that are here.
 const QUESTIONS: usize = 8;
+/// What the database said of a worker refuses wrong tokens for this long: it is not asked for each.
+const WRONG: Duration = Duration::from_secs(3);
+/// Half of the workers of which that is remembered.
+const REMEMBERED: usize = 1_000;
 /// LAVA has no longer host names.
 const LONGEST_NAME: usize = 255;
 
@@ -77,7 +84,12 @@ pub(crate) fn dsn(path: &Path) -> Result<Config, WorkersError> {
 pub(super) struct Workers {
     config: Config,
     client: tokio::sync::Mutex<Option<Arc<Client>>>,
-    turns: Semaphore,
+    arrivals: Queue,
+    logins: Queue,
+    /// Workers that got no turn.
+    pub(super) refused: Counter,
+    /// When the database was asked for a worker last, and the digest that it had.
+    said: Mutex<Recent<String, (Instant, Option<Digest>)>>,
     /// Whether the database answers. None: not known yet.
     answers: watch::Sender<Option<bool>>,
 }
@@ -105,7 +117,10 @@ impl Workers {
         let workers = Arc::new(Workers {
             config,
             client: tokio::sync::Mutex::default(),
-            turns: Semaphore::new(QUESTIONS),
+            arrivals: Queue::bounded(QUESTIONS),
+            logins: Queue::new(QUESTIONS),
+            refused: Counter::default(),
+            said: Mutex::new(Recent::new(REMEMBERED)),
             answers: watch::Sender::new(None),
         });
         tokio::spawn(look(Arc::downgrade(&workers)));
@@ -121,15 +136,27 @@ impl Workers {
         if host.is_empty() || host.len() > LONGEST_NAME {
             return Err(Refused::UnknownWorker);
         }
+        let digest = digest(token);
+        if let Some(refused) = self.refusal(host, &digest) {
+            return Err(refused);
+        }
         if *self.answers.borrow() == Some(false) {
             return Err(Refused::Unavailable);
         }
+        let turn = self.arrivals.turn().await.map_err(|Crowded| {
+            self.refused.add(1);
+            Refused::Unavailable
+        })?;
+        // Others came with a wrong one meanwhile.
+        if let Some(refused) = self.refusal(host, &digest) {
+            return Err(refused);
+        }
         let asked = Instant::now();
         let known = self.token_of(host).await.map_err(|Unknown| Refused::Unavailable)?;
-        let known = known.ok_or(Refused::UnknownWorker)?;
-        let digest = digest(token);
-        if !bool::from(known.ct_eq(&digest)) {
-            return Err(Refused::InvalidWorkerToken);
+        drop(turn);
+        self.remember(host, asked, known);
+        if let Some(refused) = refusal(known.as_ref(), &digest) {
+            return Err(refused);
         }
         let login = Arc::new(WorkerLogin {
             host: host.to_owned(),
@@ -141,10 +168,21 @@ impl Workers {
         Ok(login)
     }
 
+    /// Whether what was said of a worker a moment ago refuses this token.
+    fn refusal(&self, host: &str, digest: &Digest) -> Option<Refused> {
+        let said = self.said.lock().expect("no holder of this lock panics");
+        let (asked, known) = said.get(&host.to_owned())?;
+        refusal(known.as_ref(), digest).filter(|_| asked.elapsed() < WRONG)
+    }
+
+    fn remember(&self, host: &str, asked: Instant, known: Option<Digest>) {
+        let mut said = self.said.lock().expect("no holder of this lock panics");
+        *said.entry(&host.to_owned(), || (asked, known)) = (asked, known);
+    }
+
     /// The digest of a worker's token; none if there is no such worker, or it has no token.
     async fn token_of(&self, host: &str) -> Result<Option<Digest>, Unknown> {
         let question = async {
-            let _turn = self.turns.acquire().await.expect("it is never closed");
             let client = self.client().await?;
             client.query_typed(TOKEN_OF, &[(&host, Type::TEXT)]).await
         };
@@ -198,6 +236,15 @@ impl Workers {
     }
 }
 
+/// Whether a token is not the worker's whose token's digest is known, if it has one.
+fn refusal(known: Option<&Digest>, digest: &Digest) -> Option<Refused> {
+    match known {
+        None => Some(Refused::UnknownWorker),
+        Some(known) if bool::from(known.ct_eq(digest)) => None,
+        Some(_) => Some(Refused::InvalidWorkerToken),
+    }
+}
+
 impl WorkerLogin {
     /// Whether its token was good not long ago.
     pub(super) fn is_good(&self) -> bool {
@@ -213,6 +260,9 @@ async fn confirm(workers: Weak<Workers>, login: Weak<WorkerLogin>) {
         tokio::time::sleep(pause).await;
         let (Some(workers), Some(login)) = (workers.upgrade(), login.upgrade()) else {
             return;
+        };
+        let Ok(_turn) = workers.logins.turn().await else {
+            continue;
         };
         let asked = Instant::now();
         pause = match workers.token_of(&login.host).await {

@@ -13,13 +13,13 @@ use http::StatusCode;
 use lavabus_protocol::filter::{Candidate, Filter};
 use lavabus_protocol::{Cursor, Epoch, EventId, GapReason, Position};
 use lavabus_store::{Event, EventRow, Reader, StoreError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::parameters::Parameters;
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Gap, Http, Problem, answer};
 use crate::replay;
-use crate::visible::visible_of;
+use crate::visible::visible_to_request;
 
 /// Events of a page, unless another number is asked for,
 const USUAL: usize = 100;
@@ -159,17 +159,16 @@ pub(crate) async fn list(
     let (mut span, mut page) = (beginning.span, Page::default());
     let deadline = Instant::now() + LOOK_UPS;
     while !span.is_empty() && span.budget > 0 && !page.is_full(question.limit) {
-        if Instant::now() > deadline {
-            // What was asked until now is known when the client comes again.
-            let (last, _) = page.last.ok_or_else(Problem::unavailable)?;
-            span.goes_on_behind(last);
-            break;
-        }
         let asked = question.clone();
         let (events, rest) = replays.ask(move |journal| read(journal, &asked, span)).await?;
         span = rest;
         let events: Vec<&Event> = events.iter().collect();
-        let shown = visible_of(&reader, &events).await;
+        let Ok(Ok(shown)) = timeout_at(deadline, visible_to_request(&reader, &events)).await else {
+            // What was asked until now is known when the client comes again.
+            let (last, _) = page.last.ok_or_else(Problem::unavailable)?;
+            span.goes_on_behind(last);
+            break;
+        };
         for (event, _) in events.iter().zip(shown).filter(|(_, is_shown)| *is_shown) {
             page.push(event, epoch);
             if page.is_full(question.limit) {

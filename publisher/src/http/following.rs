@@ -6,6 +6,7 @@ use std::time::Duration;
 use lavabus_protocol::{Cursor, Epoch, GapReason};
 use lavabus_store::Event;
 
+use crate::authority::Lane;
 use crate::counters::Counters;
 use crate::fan_out::FanOut;
 use crate::fan_out::batch::Batch;
@@ -40,6 +41,8 @@ pub(crate) struct Following {
     signal: Arc<Signal>,
     position: Position,
     in_ring: bool,
+    /// What its reader asks for: the past, until it has caught up.
+    lane: Lane,
     place: Arc<Place>,
     outlet: Option<Outlet>,
     /// Behind this number something is missing that had none.
@@ -69,10 +72,16 @@ impl Following {
             signal,
             position: Position::new(batch, 0, sequence),
             in_ring: true,
+            lane: Lane::Live,
             place: Place::new(fan_out.clone()),
             outlet: None,
             gap: None,
         })
+    }
+
+    /// What is asked when it is asked who may see what comes next.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// How far it is, for others to see.
@@ -99,6 +108,7 @@ impl Following {
             Some(replays) => replays.resume(vec![cursor], None).await?,
             None => self.fan_out.resume(&[cursor], epoch),
         };
+        self.lane = Lane::Past;
         self.position = Position::new(0, 0, resume.after);
         self.find_place();
         Ok(resume)
@@ -153,6 +163,7 @@ impl Following {
                 let mut batches = Vec::new();
                 match self.fan_out.ring().read(self.position.batch, 1, &mut batches) {
                     Found::UpToDate => {
+                        self.lane = Lane::Live;
                         self.place.is_up_to_date();
                         self.signal.told().await;
                     }
@@ -200,6 +211,7 @@ impl Following {
                 return None;
             }
         };
+        self.lane = Lane::Past;
         self.position = Position::new(0, 0, sequence);
         self.find_place();
         gap

@@ -253,6 +253,12 @@ fn connections(http: &Http, exposition: &mut Exposition) {
             "Requests on the second port with a login that is not good.",
         )
         .value(counters.authentication_failures.get());
+    exposition
+        .counter(
+            "lavabus_lookups_refused_total",
+            "Questions of requests, and logins, that LAVA was not asked because too many waited: answered with 503.",
+        )
+        .value(http.authority.refused_look_ups());
 }
 
 fn explained(http: &Http, exposition: &mut Exposition) {

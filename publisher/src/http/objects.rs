@@ -14,7 +14,7 @@ use crate::authority::{Reader, Subject};
 use crate::http::parameters::{Name, Parameters};
 use crate::http::visitor::Visitor;
 use crate::http::{Http, Problem};
-use crate::visible::{may_see, sees_all, visible};
+use crate::visible::{may_see, may_see_each, sees_all};
 
 /// More than are kept of one subject.
 const FAULTS: usize = 1000;
@@ -39,14 +39,14 @@ pub(crate) async fn job(
     // A sub id leads to a number, which is what others are asked about.
     let number = JobId::parse(&job.entity.id).ok_or_else(not_found)?;
     let number = Subject::Job(number);
-    if !may_see(&reader, &number).await {
+    if !may_see(&reader, &number).await? {
         return Err(not_found());
     }
     if !sees_all(&reader) {
         // One that names another job too is not this one's alone.
         job.fault = job.fault.filter(|fault| about(fault) == number);
     }
-    Ok(axum::Json(with_fault(job.to_json(), faults, &reader).await))
+    with_fault(job.to_json(), faults, &reader).await
 }
 
 /// `GET /api/v1/devices/NAME`.
@@ -64,7 +64,7 @@ pub(crate) async fn device(
         // They come out of jobs, some of which may be private.
         (device.streak, device.rate, device.cause) = Default::default();
     }
-    Ok(axum::Json(with_fault(device.to_json(), faults, &reader).await))
+    with_fault(device.to_json(), faults, &reader).await
 }
 
 /// `GET /api/v1/workers/NAME`.
@@ -79,9 +79,9 @@ pub(crate) async fn worker(
     let ask = move |journal: &Journal| Ok(journal.worker(&name, None)?.value);
     let (mut worker, faults) = find(&http, &reader, &subject, ask, |worker| &worker.entity).await?;
     let devices: Vec<Subject> = worker.devices.iter().cloned().map(Subject::Device).collect();
-    let mut shown = shown(&reader, &devices).await.into_iter();
+    let mut shown = may_see_each(&reader, &devices).await?.into_iter();
     worker.devices.retain(|_| shown.next().unwrap_or(false));
-    Ok(axum::Json(with_fault(worker.to_json(), faults, &reader).await))
+    with_fault(worker.to_json(), faults, &reader).await
 }
 
 /// What the journal has of one thing that may be seen, and its faults.
@@ -94,7 +94,7 @@ async fn find<T: Send + 'static>(
 ) -> Result<(T, Vec<Fault>), Problem> {
     let replays = http.replays()?;
     // Before it is looked for, so that what does not exist takes no other time than what may not be seen.
-    if !may_see(reader, subject).await {
+    if !may_see(reader, subject).await? {
         return Err(not_found());
     }
     let found = replays.ask(move |journal| {
@@ -122,10 +122,6 @@ fn faults(journal: &Journal, of: &Entity) -> Result<Vec<Fault>, StoreError> {
     Ok(journal.faults(&question)?.value.faults)
 }
 
-async fn shown(reader: &Reader, subjects: &[Subject]) -> Vec<bool> {
-    visible(reader, subjects.iter().map(|subject| (subject, "", ""))).await
-}
-
 /// Whom a fault is about. One that was seen in a job is the job's.
 fn about(fault: &Fault) -> Subject {
     let of_job = |job: &str| JobId::parse(job).map_or(Subject::Unbound, Subject::Job);
@@ -133,11 +129,11 @@ fn about(fault: &Fault) -> Subject {
 }
 
 /// What is wrong now, or else what was last.
-async fn with_fault(mut object: Value, mut faults: Vec<Fault>, reader: &Reader) -> Value {
+async fn with_fault(mut object: Value, mut faults: Vec<Fault>, reader: &Reader) -> Result<axum::Json<Value>, Problem> {
     let sees_all = sees_all(reader);
     if !sees_all {
         let subjects: Vec<Subject> = faults.iter().map(about).collect();
-        let mut shown = shown(reader, &subjects).await.into_iter();
+        let mut shown = may_see_each(reader, &subjects).await?.into_iter();
         faults.retain(|_| shown.next().unwrap_or(false));
     }
     let last = || faults.iter().max_by_key(|fault| fault.last_us);
@@ -153,5 +149,5 @@ async fn with_fault(mut object: Value, mut faults: Vec<Fault>, reader: &Reader) 
         }
     }
     object["fault"] = told;
-    object
+    Ok(axum::Json(object))
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use tracing::warn;
 
-use crate::authority::{CredentialsError, Refused};
+use crate::authority::{CredentialsError, Crowded, Refused};
 use crate::replay::ReplayError;
 
 /// Why a request is not answered. It says nothing that only some may know.
@@ -42,6 +42,12 @@ impl From<Refused> for Problem {
             Refused::Unavailable => Problem::unavailable(),
             refused => Problem::new(StatusCode::UNAUTHORIZED, refused.to_string()),
         }
+    }
+}
+
+impl From<Crowded> for Problem {
+    fn from(crowded: Crowded) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, crowded.to_string())
     }
 }
 

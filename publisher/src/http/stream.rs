@@ -304,7 +304,7 @@ impl Sending {
             return self.following.passed(batch, behind);
         }
         let wanted: Vec<usize> = (from..count).filter(|message| self.wants(batch, *message)).collect();
-        let shown = visible_in(&self.reader, batch, wanted.iter().copied()).await;
+        let shown = visible_in(&self.reader, self.following.lane(), batch, wanted.iter().copied()).await;
         let mut behind = count;
         for (message, _) in wanted.iter().zip(shown).filter(|(_, shown)| *shown) {
             if self.pending.len() >= CHUNK {

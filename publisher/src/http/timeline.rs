@@ -15,7 +15,7 @@ use crate::http::parameters::{Name, Parameters};
 use crate::http::visitor::Visitor;
 use crate::http::{Connection, Http, Problem, answer};
 use crate::replay::Replays;
-use crate::visible::visible_of;
+use crate::visible::visible_to_request;
 
 /// Timelines that are made at a time, or are large and not taken yet: each holds up to 64 MiB.
 pub(crate) const AT_A_TIME: usize = 8;
@@ -125,8 +125,8 @@ impl Telling<'_> {
 
     async fn only_visible(&self, mut events: Vec<Event>) -> Result<Vec<Event>, Problem> {
         let asked: Vec<&Event> = events.iter().collect();
-        let shown = timeout_at(self.deadline, visible_of(self.reader, &asked)).await;
-        let mut shown = shown.map_err(|_| Problem::unavailable())?.into_iter();
+        let shown = timeout_at(self.deadline, visible_to_request(self.reader, &asked)).await;
+        let mut shown = shown.map_err(|_| Problem::unavailable())??.into_iter();
         events.retain(|_| shown.next().unwrap_or(false));
         Ok(events)
     }

@@ -12,9 +12,13 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Hosts and their tokens.
 pub(crate) type Table = Arc<Mutex<HashMap<String, String>>>;
 
+/// The hosts that were asked for, by the bytes of the questions.
+type Asked = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A server on a socket in a folder; it is gone when this is dropped.
 pub(crate) struct Postgres {
     workers: Table,
+    asked: Asked,
     serving: JoinHandle<()>,
     socket: PathBuf,
 }
@@ -31,9 +35,11 @@ impl Postgres {
         let workers = Table::default();
         let socket = folder.join(".s.PGSQL.5432");
         let listener = UnixListener::bind(&socket).unwrap();
-        let serving = tokio::spawn(accept(listener, workers.clone()));
+        let asked = Asked::default();
+        let serving = tokio::spawn(accept(listener, workers.clone(), asked.clone()));
         Postgres {
             workers,
+            asked,
             serving,
             socket,
         }
@@ -42,19 +48,25 @@ impl Postgres {
     pub(crate) fn put(&self, host: &str, token: &str) {
         self.workers.lock().unwrap().insert(host.to_owned(), token.to_owned());
     }
+
+    /// How often it was asked for a host.
+    pub(crate) fn asked(&self, host: &str) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|bind| is_bound(bind, host)).count()
+    }
 }
 
-async fn accept(listener: UnixListener, workers: Table) {
+async fn accept(listener: UnixListener, workers: Table, asked: Asked) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let workers = workers.clone();
-        connections.spawn(async move { serve(stream, workers).await });
+        let (workers, asked) = (workers.clone(), asked.clone());
+        connections.spawn(async move { serve(stream, workers, asked).await });
     }
 }
 
 /// Ends with an error when the client goes.
-async fn serve(mut stream: UnixStream, workers: Table) -> std::io::Result<()> {
+async fn serve(mut stream: UnixStream, workers: Table, asked: Asked) -> std::io::Result<()> {
     let length = stream.read_u32().await?;
     let mut startup = vec![0; length as usize - 4];
     stream.read_exact(&mut startup).await?;
@@ -92,6 +104,7 @@ async fn serve(mut stream: UnixStream, workers: Table) -> std::io::Result<()> {
                 b"\0\x01token\0\0\0\0\0\0\0\0\0\x04\x13\xff\xff\xff\xff\xff\xff\0\x01",
             ),
             b'B' => {
+                asked.lock().unwrap().push(body.clone());
                 let workers = workers.lock().unwrap();
                 found = workers
                     .iter()

@@ -280,7 +280,7 @@ impl Sending {
             self.following.passed(batch, behind);
             return Ok(());
         }
-        let shown = visible_in(&self.reader, batch, from..batch.messages.len()).await;
+        let shown = visible_in(&self.reader, self.following.lane(), batch, from..batch.messages.len()).await;
         let mut chosen = Chosen::default();
         for (message, _) in (from..).zip(shown).filter(|(_, shown)| *shown) {
             chosen.push(message, frames);
