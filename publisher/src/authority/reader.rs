@@ -86,6 +86,17 @@ impl Reader {
         }
     }
 
+    /// Whether an event may be shown by what is known, also if that is to be asked again: it was seen within a minute.
+    pub(crate) fn shows_still(&self, subject: &Subject, topic: &str, data: &str) -> bool {
+        match (self.sight_of_event(subject, topic, data), &self.authority.kind) {
+            (Sight::Ask, Kind::Lava(lava)) => {
+                let login = self.login().map(Arc::as_ref);
+                lava.without_asking(subject, login, self.lane) == Sight::Shown
+            }
+            (known, _) => known == Sight::Shown,
+        }
+    }
+
     /// Whether it is in the file of tokens, to see what the authority says.
     pub(super) fn is_listed_reader(&self) -> bool {
         matches!(&self.who, Who::Listed(entry) if entry.role == Role::Reader)

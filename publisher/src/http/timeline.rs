@@ -19,8 +19,8 @@ use crate::visible::visible_to_request;
 
 /// Timelines that are made at a time, or are large and not taken yet: each holds up to 64 MiB.
 pub(crate) const AT_A_TIME: usize = 8;
-/// So long it may take to learn what may be shown.
-const LOOK_UPS: Duration = Duration::from_secs(20);
+/// So long it may take to learn what may be shown; what was known at the start is then less than a minute old.
+const LOOK_UPS: Duration = Duration::from_secs(15);
 /// What does not end is shown so far back, unless it is asked otherwise. A day, in µs.
 const USUAL_US: i64 = 24 * 3_600 * 1_000_000;
 
