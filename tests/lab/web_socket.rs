@@ -50,15 +50,18 @@ impl WebSocket {
             .expect("a frame in time")
     }
 
-    /// The next text.
+    /// The next text. Pings do not prolong the wait.
     pub async fn text(&mut self) -> String {
-        loop {
-            match self.frame().await.expect("a text").unwrap() {
-                Frame::Text(text) => return text.to_string(),
-                Frame::Close(close) => panic!("closed: {close:?}"),
-                _ => {}
+        let text = async {
+            loop {
+                match self.frame().await.expect("a text").unwrap() {
+                    Frame::Text(text) => return text.to_string(),
+                    Frame::Close(close) => panic!("closed: {close:?}"),
+                    _ => {}
+                }
             }
-        }
+        };
+        tokio::time::timeout(LONG, text).await.expect("a text in time")
     }
 
     /// The next event.

@@ -11,6 +11,10 @@ use super::recent::Recent;
 use super::subject::Subject;
 use super::turns::Lane;
 
+/// LAVA may tell of a new job this much before it shows it.
+pub(super) const COMMIT: Duration = Duration::from_millis(250);
+/// Somebody waits for it after a first question, which may have taken some of this time itself.
+const AWAITED: Duration = Duration::from_secs(1);
 /// A thing that was seen is asked for again after this time. With the time that a question takes, a right that is
 /// withdrawn stops within [`GRACE`].
 const FRESH: Duration = Duration::from_secs(45);
@@ -68,9 +72,15 @@ impl Known {
         }
         let pause = |times: u32| PAUSE.saturating_mul(1 << (times - 1).min(8)).min(LONGEST_PAUSE);
         match self.missed {
+            // Whoever asks waits for it too.
+            _ if self.is_awaited(now) => Sight::Ask,
             Some((missed, times, _)) if now.duration_since(missed) < pause(times) => self.without_asking(now),
             _ => Sight::Ask,
         }
+    }
+
+    fn is_awaited(&self, now: Instant) -> bool {
+        matches!(self.missed, Some((missed, 1, Outcome::Absent)) if now.duration_since(missed) < AWAITED)
     }
 
     /// What it comes to if LAVA cannot be asked.
@@ -113,9 +123,9 @@ impl Answers {
         self.known(subject).without_asking(Instant::now())
     }
 
-    /// Whether the first question, and no more, found that it is not there.
-    pub(super) fn is_absent_once(&self, subject: &Subject) -> bool {
-        matches!(self.known(subject).missed, Some((_, 1, Outcome::Absent)))
+    /// Whether a first question has just found that it is not there, so that it may still come.
+    pub(super) fn is_awaited(&self, subject: &Subject) -> bool {
+        self.known(subject).is_awaited(Instant::now())
     }
 
     /// Whether a question that was asked then or later is answered.

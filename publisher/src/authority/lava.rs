@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Refused;
-use super::answers::{Answers, AnswersByLane, GRACE, Outcome};
+use super::answers::{Answers, AnswersByLane, COMMIT, GRACE, Outcome};
 use super::credentials::Secret;
 use super::flights::Flights;
 use super::reader::Sight;
@@ -43,9 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A question that failed makes it look at once, but not more often than this.
 const LOOK_REST: Duration = Duration::from_millis(500);
 
-/// LAVA may tell of a new job this much before it shows it,
-const COMMIT: Duration = Duration::from_millis(250);
-/// so a reader waits for one that is not there; but no more than once in this time.
+/// A reader waits for a job that may come, but no more than once in this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Questions at one time, about what is live and in each other lane: for everybody, for readers, of a single reader.
@@ -377,14 +375,14 @@ impl Lava {
     ) -> Result<Sight, Crowded> {
         let user = login.map(Arc::as_ref);
         let asking = async {
-            self.ask_if(|answers| answers.sight(subject) == Sight::Ask, subject, login, lane)
-                .await?;
+            let is_due = |answers: &Answers| answers.sight(subject) == Sight::Ask && !answers.is_awaited(subject);
+            self.ask_if(is_due, subject, login, lane).await?;
             let first = match login {
                 Some(login) if !asks_for_all(user, lane) => &login.own,
                 _ => &self.public,
             };
-            let may_come = matches!(subject, Subject::Job(_)) && first.of(lane).is_absent_once(subject);
-            if may_come && self.sight(subject, user, lane) == Sight::Hidden && patience.take() {
+            let may_come = matches!(subject, Subject::Job(_)) && first.of(lane).is_awaited(subject);
+            if may_come && self.sight(subject, user, lane) != Sight::Shown && patience.take() {
                 tokio::time::sleep(COMMIT).await;
                 self.ask_if(|_| true, subject, login, lane).await?;
             }

@@ -140,8 +140,11 @@ impl Journal {
             let used = used_bytes(&self.conn)?;
             let kept = self.head.seq - oldest + 1;
             let event_bytes = self.event_bytes(oldest)?.min(used / kept).max(1);
-            // Half of the size is always the events': what outlives them gives way to them.
-            let least = (max_bytes / 2).div_ceil(event_bytes).min(kept);
+            // Half of the size is the events' as long as there is something that has outlived its own.
+            let least = match projection::outlived(&self.conn, oldest, 1)? {
+                Some(_) => (max_bytes / 2).div_ceil(event_bytes).min(kept),
+                None => 1,
+            };
             let too_many = used.saturating_sub(max_bytes).div_ceil(event_bytes).min(kept - least);
             keep_from = keep_from.max(oldest.saturating_add(too_many));
         }

@@ -159,9 +159,9 @@ pub(crate) fn reset(conn: &Connection, oldest: u64) -> Result<(), rusqlite::Erro
     set_cursor(conn, HISTORY, oldest - 1)
 }
 
-/// Deletes about `count` rows that outlive their events, all of which are gone: those first that no event has concerned
-/// for longest. Such a row is its own base, so that a rebuild does not bring it back. How many.
-pub(crate) fn forget(conn: &Connection, oldest: u64, count: u64) -> Result<u64, rusqlite::Error> {
+/// Of the rows that outlive their events, all of which are gone, the `count` that no event has concerned for longest: the
+/// last event of the last of them.
+pub(crate) fn outlived(conn: &Connection, oldest: u64, count: u64) -> Result<Option<i64>, rusqlite::Error> {
     let each = [
         rows::oldest::<Entity>(),
         rows::oldest::<Attempt>(),
@@ -169,10 +169,15 @@ pub(crate) fn forget(conn: &Connection, oldest: u64, count: u64) -> Result<u64, 
         rows::oldest::<TestResult>(),
     ];
     let all = each.join(" UNION ALL ");
-    let upto: Option<i64> = conn
-        .prepare_cached(&format!("SELECT max(touched) FROM ({all} ORDER BY touched LIMIT ?2)"))?
-        .query_row([to_sql(oldest), to_sql(count)], |row| row.get(0))?;
-    let Some(upto) = upto else { return Ok(0) };
+    conn.prepare_cached(&format!("SELECT max(touched) FROM ({all} ORDER BY touched LIMIT ?2)"))?
+        .query_row([to_sql(oldest), to_sql(count)], |row| row.get(0))
+}
+
+/// Deletes these rows. Such a row is its own base, so that a rebuild does not bring it back. How many.
+pub(crate) fn forget(conn: &Connection, oldest: u64, count: u64) -> Result<u64, rusqlite::Error> {
+    let Some(upto) = outlived(conn, oldest, count)? else {
+        return Ok(0);
+    };
     let forgotten = rows::forget::<Entity>(conn, upto)?
         + rows::forget::<Attempt>(conn, upto)?
         + rows::forget::<Fault>(conn, upto)?
