@@ -342,6 +342,31 @@ async fn a_job_that_comes_a_moment_after_its_event_is_seen() {
     }
 }
 
+/// However long LAVA takes to say that it is not there yet.
+#[tokio::test]
+async fn a_slow_no_is_waited_behind_too() {
+    let lab = Lab::start().await;
+    let reader = lab.anonymous().await;
+    let id = (lab.lava.jobs().len() + 1).to_string();
+    let (new, path) = (job(&id), format!("jobs/{id}"));
+    lab.lava.fail(
+        Failure::Delay(Duration::from_millis(1_500)),
+        &format!("/api/v0.2/{path}"),
+        1,
+    );
+    let commit = async {
+        while lab.asked(&path) < 2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let (seen, ()) = tokio::join!(reader.ask(&new), async {
+        tokio::time::timeout(Duration::from_secs(4), commit)
+            .await
+            .expect("a second question");
+    });
+    assert_eq!(seen, Sight::Hidden);
+}
+
 #[tokio::test]
 async fn many_readers_ask_one_question() {
     let lab = Lab::start().await;

@@ -13,7 +13,7 @@ use super::turns::Lane;
 
 /// LAVA may tell of a new job this much before it shows it.
 pub(super) const COMMIT: Duration = Duration::from_millis(250);
-/// Somebody waits for it after a first question, which may have taken some of this time itself.
+/// So long after a first no somebody waits for it, and asks again.
 const AWAITED: Duration = Duration::from_secs(1);
 /// A thing that was seen is asked for again after this time. With the time that a question takes, a right that is
 /// withdrawn stops within [`GRACE`].
@@ -41,12 +41,21 @@ pub(super) enum Outcome {
 struct Known {
     /// When it was seen last; none if LAVA has said since that it is absent.
     seen: Option<Instant>,
-    /// When it was not seen last, how many times in a row, and why.
-    missed: Option<(Instant, u32, Outcome)>,
+    missed: Option<Missed>,
+}
+
+/// That it was not seen last.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    asked: Instant,
+    answered: Instant,
+    /// In a row.
+    times: u32,
+    why: Outcome,
 }
 
 impl Known {
-    fn learn(&mut self, asked: Instant, outcome: Outcome) {
+    fn learn(&mut self, asked: Instant, answered: Instant, outcome: Outcome) {
         match outcome {
             Outcome::Seen => {
                 self.seen = Some(asked);
@@ -56,8 +65,12 @@ impl Known {
                 if outcome == Outcome::Absent {
                     self.seen = None;
                 }
-                let times = self.missed.map_or(0, |(_, times, _)| times).saturating_add(1);
-                self.missed = Some((asked, times, outcome));
+                self.missed = Some(Missed {
+                    asked,
+                    answered,
+                    times: self.missed.map_or(0, |missed| missed.times).saturating_add(1),
+                    why: outcome,
+                });
             }
         }
     }
@@ -74,13 +87,15 @@ impl Known {
         match self.missed {
             // Whoever asks waits for it too.
             _ if self.is_awaited(now) => Sight::Ask,
-            Some((missed, times, _)) if now.duration_since(missed) < pause(times) => self.without_asking(now),
+            Some(missed) if now.duration_since(missed.asked) < pause(missed.times) => self.without_asking(now),
             _ => Sight::Ask,
         }
     }
 
     fn is_awaited(&self, now: Instant) -> bool {
-        matches!(self.missed, Some((missed, 1, Outcome::Absent)) if now.duration_since(missed) < AWAITED)
+        let is_first_no = |missed: &Missed| missed.times == 1 && missed.why == Outcome::Absent;
+        let missed = self.missed.filter(is_first_no);
+        missed.is_some_and(|missed| now.duration_since(missed.answered) < AWAITED)
     }
 
     /// What it comes to if LAVA cannot be asked.
@@ -131,12 +146,14 @@ impl Answers {
     /// Whether a question that was asked then or later is answered.
     pub(super) fn is_answered_since(&self, subject: &Subject, then: Instant) -> bool {
         let Known { seen, missed } = self.known(subject);
-        seen.is_some_and(|seen| seen >= then) || missed.is_some_and(|(missed, ..)| missed >= then)
+        seen.is_some_and(|seen| seen >= then) || missed.is_some_and(|missed| missed.asked >= then)
     }
 
     pub(super) fn learn(&self, subject: &Subject, asked: Instant, outcome: Outcome) {
         let mut known = self.known.lock().expect("no holder of this lock panics");
-        known.entry(subject, Known::default).learn(asked, outcome);
+        known
+            .entry(subject, Known::default)
+            .learn(asked, Instant::now(), outcome);
     }
 }
 
@@ -184,7 +201,7 @@ mod tests {
             let mut yes: Option<Instant> = None;
             for (pause, outcome) in outcomes {
                 now += Duration::from_secs(pause);
-                known.learn(now, outcome);
+                known.learn(now, now, outcome);
                 match outcome {
                     Outcome::Seen => yes = Some(now),
                     Outcome::Absent => yes = None,
@@ -213,18 +230,18 @@ mod tests {
         let after = |seconds: f64| start + Duration::from_secs_f64(seconds);
         let mut known = Known::default();
         assert_eq!(known.sight(start), Sight::Ask);
-        known.learn(start, Outcome::Absent);
+        known.learn(start, start, Outcome::Absent);
         assert_eq!(known.sight(after(1.9)), Sight::Hidden);
         assert_eq!(known.sight(after(2.0)), Sight::Ask);
-        known.learn(after(2.0), Outcome::Absent);
+        known.learn(after(2.0), after(2.0), Outcome::Absent);
         assert_eq!(known.sight(after(5.9)), Sight::Hidden);
         assert_eq!(known.sight(after(6.0)), Sight::Ask);
         for _ in 0..100 {
-            known.learn(start, Outcome::Absent);
+            known.learn(start, start, Outcome::Absent);
         }
         assert_eq!(known.sight(after(9.9)), Sight::Hidden);
         assert_eq!(known.sight(after(10.0)), Sight::Ask);
-        known.learn(after(10.0), Outcome::Seen);
+        known.learn(after(10.0), after(10.0), Outcome::Seen);
         assert_eq!(known.sight(after(54.9)), Sight::Shown);
         assert_eq!(known.sight(after(55.0)), Sight::Ask);
     }
@@ -234,12 +251,12 @@ mod tests {
         let start = Instant::now();
         let after = |seconds: u64| start + Duration::from_secs(seconds);
         let mut known = Known::default();
-        known.learn(start, Outcome::Seen);
-        known.learn(after(45), Outcome::Failed);
+        known.learn(start, start, Outcome::Seen);
+        known.learn(after(45), after(45), Outcome::Failed);
         assert_eq!(known.sight(after(46)), Sight::Shown);
-        known.learn(after(59), Outcome::Failed);
+        known.learn(after(59), after(59), Outcome::Failed);
         assert_eq!(known.sight(after(60)), Sight::Hidden);
-        known.learn(after(60), Outcome::Absent);
+        known.learn(after(60), after(60), Outcome::Absent);
         assert_eq!(known.without_asking(after(60)), Sight::Hidden);
     }
 }
